@@ -1,0 +1,56 @@
+# Every target uses .venv and makes it when it is missing.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+BIN := .venv/bin
+DEMO := demo
+EVENTS ?= 20000
+EPOCHS ?= 10
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: venv
+venv: ## Make .venv from the locks (Horovod's wheel is built once and kept in the user's cache)
+	@scripts/make_venv.sh
+
+.PHONY: demo
+demo: venv ## Generate toy ntuples and run the main job on the local site
+	$(BIN)/nntrainer generate $(DEMO)/ntuples --events $(EVENTS) --overwrite
+	$(BIN)/deploy submit configs/tth.yaml --site local --runs $(DEMO)/runs --set training.epochs=$(EPOCHS) \
+	  --set data.directory=$(DEMO)/datasets
+	$(BIN)/deploy wait tth --runs $(DEMO)/runs
+	$(BIN)/deploy gather tth --runs $(DEMO)/runs
+	$(BIN)/deploy status tth --runs $(DEMO)/runs
+
+.PHONY: test
+test: venv ## Run all tests
+	$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: venv ## Format, lint, types, docstrings, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pydoclint nntrainer deploy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: venv ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: bench
+bench: venv ## Measure the peak memory of convert and inject
+	$(BIN)/python bench/memory.py
+
+.PHONY: lock
+lock: ## Resolve the locks again (needs uv)
+	uv pip compile pyproject.toml --extra train $(LOCK) -o requirements/cpu.txt
+	uv pip compile pyproject.toml --extra gpu $(LOCK) -o requirements/gpu.txt
+	uv pip compile pyproject.toml --extra train --extra dev $(LOCK) -o requirements/dev.txt
+LOCK := --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
+
+.PHONY: clean
+clean: ## Remove the demo's files and caches (never .venv or runs)
+	rm -rf $(DEMO) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,5 @@
+"""``python -m nntrainer``."""
+
+from nntrainer.cli import main
+
+main()

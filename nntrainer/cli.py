@@ -1,0 +1,348 @@
+"""The command line of nntrainer: argument parsing only, one function a verb."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nntrainer.errors import Interrupted, NNTrainerError
+
+if TYPE_CHECKING:
+    from nntrainer.config import Config
+    from nntrainer.pipeline import RunResult
+    from nntrainer.rundir import RunDir
+
+app = typer.Typer(
+    name="nntrainer",
+    help="ROOT ntuples in; trained networks, plots, ONNX models and scored ntuples out.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML configuration.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: training.epochs=3.")
+]
+RunOption = Annotated[
+    Path | None,
+    typer.Option("--run-dir", help="Run directory; the latest of this configuration, or a new one."),
+]
+Root = Annotated[Path, typer.Option("--runs", help="Directory of all runs.")]
+Force = Annotated[bool, typer.Option("--force", help="Do it again although it is up to date.")]
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    global _debug
+    _debug = debug
+
+
+_debug = False
+
+
+def main() -> None:
+    """Run the command line; errors of the user become one sentence and exit code 2."""
+    try:
+        app()
+    except Interrupted as stop:
+        _say(f"interrupted: {stop}")
+        sys.exit(Interrupted.exit_code)
+    except NNTrainerError as error:
+        if _debug:
+            raise
+        _say(f"error: {error}")
+        sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if _debug or (error.name or "").startswith(("nntrainer", "deploy")):
+            raise
+        _say(
+            f"error: the package '{error.name}' is not installed; `pip install nntrainer[train]` has everything"
+        )
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        sys.exit(130)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _load(path: Path, overrides: list[str] | None) -> Config:
+    from nntrainer.config import load_config
+
+    return load_config(path, overrides or ())
+
+
+def _run_dir(config: Config, run_dir: Path | None, root: Path) -> RunDir:
+    from nntrainer.rundir import RunDir, find_or_create
+
+    directory = RunDir(run_dir) if run_dir is not None else find_or_create(config, root)
+    directory.claim(config)
+    return directory
+
+
+def _table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    Console().print(table)
+
+
+@app.command()
+def check(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    data: Annotated[bool, typer.Option("--data", help="Open the files and check every branch.")] = False,
+) -> None:
+    """Check a configuration; with --data, also its files and branches."""
+    loaded = _load(config, overrides)
+    if not data:
+        print(f"{config}: valid (digest {loaded.digest()[:8]})")
+        return
+    from nntrainer.dataset.check import check_data
+
+    rows = [[each.sample, each.files, f"{each.entries:,}", each.branches] for each in check_data(loaded)]
+    _table(f"{config}: valid", ["sample", "files", "entries", "branches read"], rows)
+
+
+@app.command()
+def generate(
+    output: Annotated[Path, typer.Argument(help="Directory for the files.")],
+    events: Annotated[int, typer.Option(min=1, help="Events of each sample.")] = 20_000,
+    sample: Annotated[
+        list[str] | None, typer.Option(help="ttH, ttbb, ttcc, ttlight; all by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 42,
+    files: Annotated[int, typer.Option(min=1, help="Files a sample.")] = 1,
+    tree: Annotated[list[str] | None, typer.Option(help="Trees; nominal_Loose by default.")] = None,
+    channel: Annotated[str, typer.Option(help="ljets or dilepton.")] = "ljets",
+    alpha: Annotated[float, typer.Option(help="CP-mixing angle of ttH in degrees.")] = 0.0,
+    extras: Annotated[bool, typer.Option("--extras", help="Add branches nobody asked for.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+) -> None:
+    """Generate toy ttH(bb), tt+bb, tt+cc and tt+light ntuples."""
+    from nntrainer.ntuples.toy import generate as generate_toy
+
+    options: dict[str, Any] = {"samples": tuple(sample)} if sample else {}
+    if tree:
+        options["trees"] = tuple(tree)
+    for path in generate_toy(
+        output,
+        events=events,
+        seed=seed,
+        files=files,
+        channel=channel,
+        alpha_deg=alpha,
+        extras=extras,
+        overwrite=overwrite,
+        **options,
+    ):
+        print(path)
+
+
+@app.command()
+def convert(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    sample: Annotated[list[str] | None, typer.Option(help="Only this sample; may be repeated.")] = None,
+    force: Force = False,
+) -> None:
+    """Convert ROOT ntuples to HDF5 dataset files."""
+    from nntrainer.dataset.convert import convert as convert_samples
+    from nntrainer.progress import for_terminal
+
+    done = convert_samples(_load(config, overrides), samples=sample, force=force, progress=for_terminal())
+    rows = [
+        [
+            each.sample,
+            f"{each.entries:,}",
+            f"{each.events:,}",
+            f"{each.sum_after:.6g}",
+            "up to date" if each.skipped else f"{each.seconds:.1f} s",
+            each.path,
+        ]
+        for each in done.samples
+    ]
+    _table("Converted", ["sample", "entries", "selected", "sum of weights", "time", "file"], rows)
+    for each in done.samples:
+        for name, count in each.overflow.items():
+            if count:
+                print(f"{each.sample}: {count:,} events have more {name} than are kept")
+    for name, count in done.duplicates.items():
+        if count:
+            print(f"{name}: {count:,} event ids occur more than once")
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="An HDF5 dataset file or a ROOT file.")],
+    field: Annotated[str | None, typer.Option(help="Only this field, in detail.")] = None,
+    head: Annotated[int, typer.Option(min=0, help="Show the first rows.")] = 0,
+    plot: Annotated[Path | None, typer.Option(help="Draw the field into this file (PNG or PDF).")] = None,
+    tree: Annotated[str | None, typer.Option(help="Only this tree of a ROOT file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what is in an HDF5 or ROOT file."""
+    from nntrainer.dataset.inspect import inspect as inspect_file
+
+    if plot is not None and field is None:
+        raise NNTrainerError("--plot needs --field: name the field to draw")
+    found = inspect_file(path, field=field, head=head, tree=tree)
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=1, default=str))
+    else:
+        from rich.console import Console
+
+        from nntrainer.dataset.inspect_view import render
+
+        Console().print(*render(found), sep="\n")
+    if plot is not None:
+        from nntrainer.evaluation.figures import draw_field
+
+        print(draw_field(found, plot))
+
+
+@app.command()
+def train(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    run_dir: RunOption = None,
+    runs: Root = Path("runs"),
+    fold: Annotated[list[int] | None, typer.Option(help="Only this fold; may be repeated.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Horovod processes on this machine.")] = None,
+) -> None:
+    """Convert what is missing, then train: all folds or some."""
+    from nntrainer.progress import for_terminal
+    from nntrainer.training.train import train as train_folds
+
+    more = [f"training.workers={workers}"] if workers is not None else []
+    loaded = _load(config, [*(overrides or ()), *more])
+    directory = _run_dir(loaded, run_dir, runs)
+    with directory.lock():
+        from nntrainer.dataset.convert import convert as convert_samples
+
+        convert_samples(loaded, progress=for_terminal())
+        done = train_folds(loaded, directory, folds=fold, progress=for_terminal())
+    rows = [
+        [each.fold, each.epochs, f"{each.seconds:.1f} s", run_relative(directory, each.fold)] for each in done
+    ]
+    _table(f"Trained in {directory.path}", ["fold", "epochs", "time", "model"], rows)
+
+
+def run_relative(directory: RunDir, fold: int) -> str:
+    """Return where a fold's Keras model lies, relative to the run."""
+    return str((directory.fold(fold) / "model.keras").relative_to(directory.path))
+
+
+@app.command()
+def evaluate(
+    config: ConfigFile, overrides: Overrides = None, run_dir: RunOption = None, runs: Root = Path("runs")
+) -> None:
+    """Draw and measure how well the trained network does."""
+    _stages(_load(config, overrides), run_dir, runs, ["convert", "inputs", "train", "evaluate"])
+
+
+@app.command()
+def export(
+    config: ConfigFile, overrides: Overrides = None, run_dir: RunOption = None, runs: Root = Path("runs")
+) -> None:
+    """Write the trained networks as ONNX and check them against Keras."""
+    _stages(_load(config, overrides), run_dir, runs, ["convert", "train", "export"])
+
+
+@app.command()
+def inject(
+    files: Annotated[list[str], typer.Argument(help="Ntuples to score: paths, globs or root:// addresses.")],
+    model: Annotated[list[Path] | None, typer.Option(help="ONNX model; one for each fold.")] = None,
+    run: Annotated[Path | None, typer.Option("--run-dir", help="Take the models of this run.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the scored files.")] = Path(
+        "scored"
+    ),
+    tree: Annotated[
+        list[str] | None, typer.Option(help="Tree to score; '*' for all. May be repeated.")
+    ] = None,
+    mode: Annotated[str | None, typer.Option(help="friend or copy.")] = None,
+    branch: Annotated[str | None, typer.Option(help="Prefix of the score branches.")] = None,
+    default: Annotated[float | None, typer.Option(help="Score of events outside the selection.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+) -> None:
+    """Score ntuples with exported models, without TensorFlow."""
+    from nntrainer.inject.inject import inject as inject_files
+    from nntrainer.ntuples.reader import expand
+    from nntrainer.progress import for_terminal
+
+    models = list(model or [])
+    if run is not None:
+        models += sorted((run / "models").glob("*.onnx"))
+    if not models:
+        where = f"{run / 'models'} holds no ONNX file" if run is not None else "no model is given"
+        raise NNTrainerError(
+            f"{where}; give --model FILE.onnx for each fold, or --run-dir with exported models"
+        )
+    done = inject_files(
+        models,
+        expand(files),
+        trees=tree,
+        mode=mode,
+        output=output,
+        progress=for_terminal(),
+        overwrite=overwrite,
+        default=default,
+        branch=branch,
+    )
+    rows = [
+        [each.file, each.tree, f"{each.events:,}", f"{each.scored:,}", f"{each.seconds:.1f} s", each.output]
+        for each in done
+    ]
+    _table("Scored", ["file", "tree", "events", "scored", "time", "output"], rows)
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    run_dir: RunOption = None,
+    runs: Root = Path("runs"),
+    stage: Annotated[list[str] | None, typer.Option(help="Only this stage; may be repeated.")] = None,
+    new: Annotated[bool, typer.Option("--new", help="Make a new run directory.")] = False,
+    force: Force = False,
+) -> None:
+    """Run everything: convert, input plots, train, evaluate, export, inject."""
+    _stages(_load(config, overrides), run_dir, runs, stage, new=new, force=force)
+
+
+def _stages(
+    config: Config, run_dir: Path | None, runs: Path, stages: list[str] | None, **options: bool
+) -> RunResult:
+    from nntrainer.pipeline import run as run_stages
+    from nntrainer.progress import for_terminal
+
+    result = run_stages(config, run_dir=run_dir, root=runs, stages=stages, progress=for_terminal(), **options)
+    rows = [
+        [
+            each.name,
+            "up to date" if each.skipped else "done",
+            f"{each.seconds:.1f} s",
+            each.detail,
+            _files(each.outputs),
+        ]
+        for each in result.stages
+    ]
+    _table(f"Run {result.run.path}", ["stage", "state", "time", "result", "files"], rows)
+    return result
+
+
+def _files(outputs: tuple[str, ...]) -> str:
+    parents = list(dict.fromkeys(str(Path(path).parent) for path in outputs))
+    return f"{len(outputs)} in {parents[0]}" if len(parents) == 1 else f"{len(outputs)} files"

@@ -1,0 +1,6 @@
+"""YAML to closed, frozen models; errors carry file, line, key and the nearest valid key."""
+
+from nntrainer.config.load import load_config
+from nntrainer.config.models import Config, Sample
+
+__all__ = ["Config", "Sample", "load_config"]

@@ -1,0 +1,36 @@
+"""What a network is fed: the same arrays for training, evaluation, parity checks and scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nntrainer.config import Config
+from nntrainer.dataset.schema import network_inputs
+
+Inputs = dict[str, np.ndarray]
+"""``events`` (n, F), and for each collection ``<name>`` (n, max, F) and ``<name>_valid`` (n, max); float32."""
+
+
+def network_arrays(config: Config, events: Mapping[str, Any], objects: Mapping[str, Any]) -> Inputs:
+    """Arrange columns as the network's inputs.
+
+    Args:
+        config: the configuration.
+        events: event columns by name, each (n,); a structured array does.
+        objects: for each collection its columns by name, each (n, max), with ``valid``; structured arrays do.
+
+    Returns:
+        The inputs, float32, columns in the order of the configuration.
+    """
+    wanted = network_inputs(config)
+    inputs: Inputs = {}
+    if wanted.events:
+        inputs["events"] = np.stack([np.asarray(events[f.name], np.float32) for f in wanted.events], axis=-1)
+    for name, block in wanted.objects.items():
+        columns = objects[name]
+        inputs[name] = np.stack([np.asarray(columns[f.name], np.float32) for f in block.fields], axis=-1)
+        inputs[f"{name}_valid"] = np.asarray(columns["valid"], np.float32)
+    return inputs

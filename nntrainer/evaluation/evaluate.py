@@ -1,0 +1,234 @@
+"""Measure a trained network on events it never saw, and draw it."""
+
+from __future__ import annotations
+
+import csv
+from typing import Any
+
+import numpy as np
+
+from nntrainer.config import Config
+from nntrainer.dataset.dataset import Dataset
+from nntrainer.evaluation import metrics
+from nntrainer.evaluation.figures import configured_dataset, reporting_weights, style_of
+from nntrainer.evaluation.predict import Scores, scores
+from nntrainer.plots import evaluation as plots
+from nntrainer.plots import validation as validation_plots
+from nntrainer.plots.save import save
+from nntrainer.progress import Progress, silent
+from nntrainer.provenance import provenance
+from nntrainer.rundir import RunDir, write_json, write_text
+
+
+def evaluate(config: Config, run: RunDir, *, progress: Progress | None = None) -> dict[str, Any]:
+    """Evaluate the models of all folds together: every event is scored by the model that never saw it.
+
+    Args:
+        config: the configuration.
+        run: the run directory with the trained models.
+        progress: told how far the work has come.
+
+    Returns:
+        What is written to ``metrics.json``.
+    """
+    progress = progress or silent()
+    progress.start("evaluation", 8, unit="plots")
+    style_of(config)
+    history = _merge_history(config, run)
+    for name, figure in validation_plots.history(history).items():
+        save(figure, run.plots("Validation") / name)
+    progress.advance(1)
+    with configured_dataset(config) as dataset:
+        result = _measure(config, run, dataset, scores(config, run, dataset), progress)
+    progress.finish()
+    result["training"] = {
+        fold: {key: values[-1] for key, values in columns.items()} for fold, columns in history.items()
+    }
+    result["config_digest"] = config.digest()
+    result["provenance"] = provenance()
+    write_json(run.metrics, result)
+    return result
+
+
+def _merge_history(config: Config, run: RunDir) -> dict[str, dict[str, list[float]]]:
+    """Write the epochs of all folds as one table, and return its columns by fold."""
+    columns: dict[str, dict[str, list[float]]] = {}
+    lines: list[str] = []
+    for fold in range(config.preparation.k):
+        with (run.fold(fold) / "history.csv").open(newline="", encoding="utf-8") as handle:
+            rows = list(csv.DictReader(handle))
+        if not lines:
+            lines.append(",".join(["fold", *rows[0]]))
+        lines += [",".join([str(fold), *row.values()]) for row in rows]
+        columns[f"fold {fold}"] = {key: [float(row[key]) for row in rows] for key in rows[0]}
+    write_text(run.history, "\n".join(lines) + "\n")
+    return columns
+
+
+def _measure(
+    config: Config, run: RunDir, dataset: Dataset, found: Scores, progress: Progress
+) -> dict[str, Any]:
+    label, weight = dataset.column("label").astype(int), reporting_weights(config, dataset)
+    labels, signal = list(dataset.labels), dataset.labels.index(dataset.signal)
+    folder = run.plots("Evaluation")
+    test, train = found.fold >= 0, np.isfinite(found.train[:, 0])
+    result: dict[str, Any] = {
+        "labels": labels,
+        "signal": dataset.signal,
+        "events": {name: int(np.sum(label == index)) for index, name in enumerate(labels)},
+        "sum_of_weights": {name: float(weight[label == index].sum()) for index, name in enumerate(labels)},
+        "negative_weights": config.preparation.negative_weights.reporting,
+    }
+    # The yields of the whole sample, where only a part of it is tested on.
+    scale = np.array(
+        [_ratio(weight[label == c].sum(), weight[test & (label == c)].sum()) for c in range(len(labels))]
+    )
+
+    def save_plot(figure: Any, name: str) -> None:
+        save(figure, folder / name)
+        progress.advance(1)
+
+    result["auc"] = _auc(config, label, weight, found, test, train, signal)
+    result["folds"] = [
+        {"fold": fold, "auc": metrics.roc(label[m] == signal, found.test[m, signal], weight[m]).auc}
+        for fold in range(config.preparation.k)
+        for m in (found.fold == fold,)
+    ]
+    result["roc"] = _roc(config, labels, signal, label[test], weight[test], found.test[test], save_plot)
+    result["confusion"] = _confusion(labels, label[test], weight[test], found.test[test], save_plot)
+    result["scores"] = _score_plots(labels, signal, label, weight, found, test, train, save_plot)
+    curves = {
+        labels[c]: metrics.calibration(label[test] == c, found.test[test, c], weight[test])
+        for c in ([signal] if len(labels) == 2 else range(len(labels)))
+    }
+    save_plot(plots.calibration(curves), "calibration")
+    result["calibration"] = {name: curve.as_dict() for name, curve in curves.items()}
+    scan = metrics.threshold_scan(
+        label[test] == signal,
+        found.test[test, signal],
+        weight[test] * scale[label[test]],
+        sigma_rel=config.evaluation.background_uncertainty,
+    )
+    save_plot(plots.threshold_scan(scan), "threshold_scan")
+    result["threshold_scan"] = scan.as_dict()
+    points = metrics.working_points(
+        label[test] == signal, found.test[test, signal], weight[test], config.evaluation.working_points
+    )
+    result["working_points"] = [_plain(point) for point in points]
+    return result
+
+
+def _ratio(a: float, b: float) -> float:
+    return a / b if b else 1.0
+
+
+def _plain(value: Any) -> Any:
+    return value.as_dict() if hasattr(value, "as_dict") else value
+
+
+def _auc(
+    config: Config,
+    label: np.ndarray,
+    weight: np.ndarray,
+    found: Scores,
+    test: np.ndarray,
+    train: np.ndarray,
+    signal: int,
+) -> dict[str, float]:
+    def measured(values: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
+        return metrics.auc_bootstrap(
+            label[mask] == signal,
+            values[mask, signal],
+            weight[mask],
+            replicas=config.evaluation.bootstrap,
+            seed=config.seed,
+        )
+
+    test_auc, test_error = measured(found.test, test)
+    train_auc, train_error = measured(found.train, train)
+    return {"test": test_auc, "test_error": test_error, "train": train_auc, "train_error": train_error}
+
+
+def _roc(
+    config: Config,
+    labels: list[str],
+    signal: int,
+    label: np.ndarray,
+    weight: np.ndarray,
+    score: np.ndarray,
+    save_plot: Any,
+) -> dict[str, Any]:
+    """Draw the ROC of the signal, or one against the rest for each class, and one for each background."""
+    curves, numbers = {}, {}
+    chosen: dict[str, tuple[int, np.ndarray]] = {}
+    if len(labels) > 2:
+        for c, name in enumerate(labels):
+            chosen[f"{name} vs rest"] = (c, np.ones(len(label), bool))
+    for c, name in enumerate(labels):
+        if c != signal:
+            chosen[f"{labels[signal]} vs {name}"] = (signal, (label == signal) | (label == c))
+    for title, (target, mask) in chosen.items():
+        curve = metrics.roc(label[mask] == target, score[mask, target], weight[mask])
+        _, error = metrics.auc_bootstrap(
+            label[mask] == target,
+            score[mask, target],
+            weight[mask],
+            replicas=config.evaluation.bootstrap,
+            seed=config.seed,
+        )
+        curves[title] = (curve, error)
+        numbers[title] = {"auc": curve.auc, "auc_error": error, "monotonic": curve.monotonic, **_thin(curve)}
+    save_plot(plots.roc(curves), "roc")
+    return numbers
+
+
+def _thin(curve: Any, points: int = 200) -> dict[str, list[float]]:
+    """Return at most ``points`` points of a ROC curve."""
+    take = np.unique(np.linspace(0, len(curve.fpr) - 1, points).astype(int))
+    return {"fpr": curve.fpr[take].tolist(), "tpr": curve.tpr[take].tolist()}
+
+
+def _confusion(
+    labels: list[str], label: np.ndarray, weight: np.ndarray, score: np.ndarray, save_plot: Any
+) -> dict[str, Any]:
+    predicted = score.argmax(axis=1)
+    counts, rows, columns = metrics.confusion(label, predicted, weight, len(labels))
+    save_plot(plots.confusion(rows, labels, normalised="truth"), "confusion_truth")
+    save_plot(plots.confusion(columns, labels, normalised="prediction"), "confusion_prediction")
+    return {
+        "accuracy": metrics.accuracy(label, predicted, weight),
+        "sum_of_weights": counts.tolist(),
+        "normalised_to_truth": rows.tolist(),
+        "normalised_to_prediction": columns.tolist(),
+    }
+
+
+def _score_plots(
+    labels: list[str],
+    signal: int,
+    label: np.ndarray,
+    weight: np.ndarray,
+    found: Scores,
+    test: np.ndarray,
+    train: np.ndarray,
+    save_plot: Any,
+) -> dict[str, Any]:
+    """Draw each class's score distribution, train against test, for each output of the network."""
+    result: dict[str, Any] = {}
+    for output in [signal] if len(labels) == 2 else range(len(labels)):
+        samples, agreement = {}, {}
+        for c, name in enumerate(labels):
+            in_train, in_test = train & (label == c), test & (label == c)
+            samples[name] = (
+                found.train[in_train, output],
+                weight[in_train],
+                found.test[in_test, output],
+                weight[in_test],
+            )
+            agreement[name] = metrics.weighted_ks(*samples[name])
+        suffix = "" if len(labels) == 2 else f"_{labels[output]}"
+        save_plot(plots.score(samples, agreement), f"score{suffix}")
+        result[labels[output]] = {
+            name: {"ks_distance": float(d), "ks_p_value": float(p)} for name, (d, p) in agreement.items()
+        }
+    return result

@@ -1,0 +1,322 @@
+"""The detector of the toy ttH generator: from partons and leptons to jets, b-tags, missing momentum and event variables.
+
+Parametrised, not simulated. Rows are events; jets are padded arrays (events, slots), slots of no jet hold zeros.
+Momenta in MeV, angles in radians.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nntrainer.ntuples.toy_physics import GEV, M_HIGGS, QUARK_MASS, Array, Event
+
+PT_MIN, ETA_MAX, DR_MIN = 25 * GEV, 2.5, 0.4
+MISSING = -999.0  # an event variable whose objects are not there, as ATLAS ntuples have it
+# efficiencies of the 85, 77, 70 and 60 % working points by flavour; the bin is one more than the points passed
+TAG_EFFICIENCY = {5: (0.85, 0.77, 0.70, 0.60), 4: (0.25, 0.10, 0.05, 0.02), 0: (0.02, 0.006, 0.0025, 0.001)}
+BIN_70 = 4
+JET_STOCHASTIC, JET_CONSTANT, ANGLE_SIGMA = 0.8, 0.04, 0.02
+SEMILEPTONIC, MUONIC = 0.35, 0.18  # of b jets (cascades included): with a neutrino, with a muon as well
+LEPTON_SIGMA, ELECTRON_EFFICIENCY, MUON_EFFICIENCY = 0.015, 0.80, 0.92
+MET_SIGMA = 10 * GEV  # soft term, for each component
+MIN_JETS = {"ljets": 4, "dilepton": 3}
+MIN_TAGS_70 = 2
+
+
+@dataclass(frozen=True)
+class Reconstructed:
+    """The events that pass the preselection.
+
+    Attributes:
+        kept: Index in the block of each event that passed, shape (passed,).
+        jets: Padded arrays (passed, slots), ordered in pT.
+        jet_counts: Jets of each event.
+        leptons: Arrays (passed, 1 or 2) ``pt eta phi e charge is_muon``, ordered in pT.
+        scalars: One value an event.
+    """
+
+    kept: NDArray[np.intp]
+    jets: dict[str, NDArray]
+    jet_counts: NDArray[np.intp]
+    leptons: dict[str, NDArray]
+    scalars: dict[str, NDArray]
+
+
+def wrap(phi: Array) -> Array:
+    """Return the angle in [-pi, pi)."""
+    return (phi + np.pi) % (2 * np.pi) - np.pi
+
+
+def delta_r(eta: Array, phi: Array, other_eta: Array, other_phi: Array) -> Array:
+    """Return the distance of two directions in η and φ."""
+    return np.hypot(eta - other_eta, wrap(phi - other_phi))
+
+
+def cylindrical(vectors: Array) -> tuple[Array, Array, Array]:
+    """Return pT, pseudorapidity and azimuth of (4, ...); zero where there is no momentum."""
+    px, py, pz, _ = vectors
+    pt = np.hypot(px, py)
+    return pt, np.arcsinh(pz / np.where(pt > 0, pt, 1.0)), np.arctan2(py, px)
+
+
+def cartesian(pt: Array, eta: Array, phi: Array, e: Array) -> Array:
+    """Return four-vectors (4, ...)."""
+    return np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta), e])
+
+
+def tag_bins(uniform: Array, flavour: NDArray[np.int8]) -> NDArray[np.int32]:
+    """Return the pseudo-continuous b-tag bin, 1 (not tagged at 85 %) to 5 (60 %), from a uniform number a jet."""
+    table = np.zeros((4, 6), uniform.dtype)
+    for code, efficiencies in TAG_EFFICIENCY.items():
+        table[:, code] = efficiencies
+    bins = np.ones(flavour.shape, np.int32)
+    for efficiency in table:
+        bins += uniform < efficiency[flavour]
+    return bins
+
+
+def reconstruct(
+    rng: np.random.Generator, event: Event, *, channel: str, scale: float, extra: float
+) -> Reconstructed:
+    """Pass a block of events through the detector and the preselection.
+
+    The preselection: the lepton (both, in dilepton events) is found, isolated (ΔR to every jet above 0.4) and above
+    25 GeV within |η| < 2.5; at least 4 jets (dilepton 3); at least 2 of them b-tagged at 70 %.
+
+    Args:
+        rng: The block's stream; all draws come before any cut on jets, so that jet systematics see the same draws.
+        event: The truth.
+        channel: Key of MIN_JETS.
+        scale: Systematic: factor on the energy of every jet.
+        extra: Systematic: additional relative resolution of every jet.
+
+    Returns:
+        The events that pass.
+    """
+    leptons, found = _leptons(rng, event)
+    kept = np.flatnonzero(found)
+    # a jet is tagged when a parton in it is, so that events of too few can go before anything is smeared
+    flavour, present = event.flavour[kept], event.present[kept]
+    tags = tag_bins(rng.random(flavour.shape, np.float32), flavour) * present
+    tagged = (tags >= BIN_70).sum(axis=1) >= MIN_TAGS_70
+    kept, tags, flavour = kept[tagged], tags[tagged], flavour[tagged]
+    match = event.match[kept]
+    leptons = {name: values[kept] for name, values in leptons.items()}
+    vectors, muon_fraction = _respond(rng, event.partons[:, kept].astype(np.float32), flavour, scale, extra)
+    soft = MET_SIGMA * rng.standard_normal((2, kept.size))
+    lepton_vectors = cartesian(leptons["pt"], leptons["eta"], leptons["phi"], leptons["e"])
+    missing = soft - (vectors[:2] * (1 + muon_fraction)).sum(axis=2) - lepton_vectors[:2].sum(axis=2)
+
+    pt, eta, phi = _merge(vectors, muon_fraction, flavour, match, tags)
+    good = (pt > PT_MIN) & (np.abs(eta) < ETA_MAX)
+    dr = delta_r(eta[..., None], phi[..., None], leptons["eta"][:, None], leptons["phi"][:, None])
+    isolated = ~((dr < DR_MIN) & good[..., None]).any(axis=(1, 2))
+    enough = good.sum(axis=1) >= MIN_JETS[channel]
+    passed = isolated & enough & ((good & (tags >= BIN_70)).sum(axis=1) >= MIN_TAGS_70)
+
+    counts = good[passed].sum(axis=1)
+    order = np.argsort(np.where(good[passed], -pt[passed], np.inf), axis=1)[:, : counts.max(initial=2)]
+    present = np.arange(order.shape[1]) < counts[:, None]
+
+    def arranged(values: NDArray) -> NDArray:
+        return np.where(present, np.take_along_axis(values[passed], order, axis=1), 0)
+
+    corrected = 1 + arranged(muon_fraction)
+    jets = {
+        "pt": arranged(pt),
+        "eta": arranged(eta),
+        "phi": arranged(phi),
+        "e": arranged(vectors[3]),
+        "tagWeightBin_DL1r_Continuous": arranged(tags),
+        "truthflav": arranged(flavour),
+        "truthmatch": arranged(match),
+    }
+    # the muon flies along the jet: only its size changes
+    jets |= {
+        "pt_softmu_corr": jets["pt"] * corrected,
+        "eta_softmu_corr": jets["eta"],
+        "phi_softmu_corr": jets["phi"],
+        "e_softmu_corr": jets["e"] * corrected,
+    }
+    leptons = {name: values[passed] for name, values in leptons.items()}
+    met, met_phi = np.hypot(*missing[:, passed]), np.arctan2(*missing[::-1, passed])
+    dphi = leptons["phi"][:, 0] - met_phi
+    scalars = {
+        "met_met": met,
+        "met_phi": met_phi,
+        "mwt_mwt": np.sqrt(2 * leptons["pt"][:, 0] * met * (1 - np.cos(dphi))),
+        **event_variables(jets, counts, leptons),
+    }
+    return Reconstructed(kept[passed], jets, counts, leptons, scalars)
+
+
+def _leptons(rng: np.random.Generator, event: Event) -> tuple[dict[str, NDArray], NDArray[np.bool_]]:
+    """Smear and select the leptons; returns them ordered in pT, and whether all of the event were found."""
+    pt, eta, phi = cylindrical(event.leptons)
+    pt = pt * np.maximum(1 + LEPTON_SIGMA * rng.standard_normal(pt.shape), 0.1)
+    efficiency = np.where(event.is_muon, MUON_EFFICIENCY, ELECTRON_EFFICIENCY)
+    found = (rng.random(pt.shape) < efficiency) & (pt > PT_MIN) & (np.abs(eta) < ETA_MAX)
+    order = np.argsort(-pt, axis=1)
+    leptons = {
+        "pt": pt,
+        "eta": eta,
+        "phi": phi,
+        "e": pt * np.cosh(eta),
+        "charge": event.charge,
+        "is_muon": event.is_muon,
+    }
+    return {name: np.take_along_axis(x, order, axis=1) for name, x in leptons.items()}, found.all(axis=1)
+
+
+def _respond(
+    rng: np.random.Generator, partons: Array, flavour: NDArray[np.int8], scale: float, extra: float
+) -> tuple[Array, Array]:
+    """Turn partons to jets: energy and direction smeared, the neutrino and the muon of semileptonic b decays lost.
+
+    Returns:
+        Jets (4, events, slots), and the momentum of the muon as a fraction of the jet's (events, slots).
+    """
+    shape = partons.shape[1:]
+    gauss = rng.standard_normal((4, *shape), np.float32)
+    lost, kind = rng.random((2, *shape), np.float32)
+    bottom = flavour == 5
+    # a triangular spectrum for what the decay takes from the jet: mean a fifth, at most 0.6
+    taken = np.where(bottom & (kind < SEMILEPTONIC), 0.6 * (1 - np.sqrt(lost)), 0.0)
+    # with a muon, it and the neutrino share it
+    muon_fraction = np.where(kind < MUONIC, 0.5 * taken / (1 - taken), 0.0)
+
+    pt, eta, phi = cylindrical(partons)
+    sigma = np.sqrt(JET_STOCHASTIC**2 / np.maximum(partons[3] / GEV, 1.0) + JET_CONSTANT**2)
+    response = scale * (1 - taken) * np.maximum(1 + sigma * gauss[0] + extra * gauss[3], 0.05)
+    jets = cartesian(pt, eta + ANGLE_SIGMA * gauss[1], phi + ANGLE_SIGMA * gauss[2], partons[3])
+    quark_mass = np.zeros(6, np.float32)
+    quark_mass[list(QUARK_MASS)] = list(QUARK_MASS.values())
+    jets[3] = np.sqrt((jets[:3] ** 2).sum(axis=0) + quark_mass[flavour] ** 2)
+    return jets * response, muon_fraction
+
+
+def _merge(
+    vectors: Array,
+    muon_fraction: Array,
+    flavour: NDArray[np.int8],
+    match: NDArray[np.int8],
+    tags: NDArray[np.int32],
+) -> tuple[Array, Array, Array]:
+    """Merge, in place, jets closer than DR_MIN, the closest pair first, until none is left.
+
+    The merged jet is in the slot of the harder one and keeps its match; it has the heavier flavour and the higher bin.
+
+    Returns:
+        pT, η and φ of the jets; pT is zero in slots that are empty or merged into another.
+    """
+    pt, eta, phi = cylindrical(vectors)
+    one, other = np.triu_indices(vectors.shape[2], 1)
+    rows = np.arange(vectors.shape[1])
+    while rows.size:
+        row_pt, row_eta, row_phi = pt[rows], eta[rows], phi[rows]
+        dphi = np.abs(row_phi[:, one] - row_phi[:, other])
+        dr2 = (row_eta[:, one] - row_eta[:, other]) ** 2 + np.minimum(dphi, 2 * np.pi - dphi) ** 2
+        empty = row_pt == 0
+        dr2[empty[:, one] | empty[:, other]] = np.inf
+        closest = dr2.argmin(axis=1)
+        close = dr2[np.arange(rows.size), closest] < DR_MIN**2
+        rows, closest = rows[close], closest[close]
+        a, b = one[closest], other[closest]
+        swap = pt[rows, b] > pt[rows, a]
+        hard, soft = np.where(swap, b, a), np.where(swap, a, b)
+        pt_hard, pt_soft = pt[rows, hard], pt[rows, soft]
+        muon = muon_fraction[rows, hard] * pt_hard + muon_fraction[rows, soft] * pt_soft
+        muon_fraction[rows, hard] = muon / (pt_hard + pt_soft)
+        vectors[:, rows, hard] += vectors[:, rows, soft]
+        vectors[:, rows, soft] = 0.0
+        pt[rows, hard], eta[rows, hard], phi[rows, hard] = cylindrical(vectors[:, rows, hard])
+        pt[rows, soft] = 0.0
+        for values in (flavour, tags):
+            values[rows, hard] = np.maximum(values[rows, hard], values[rows, soft])
+    return pt, eta, phi
+
+
+def event_variables(
+    jets: dict[str, NDArray], counts: NDArray[np.intp], leptons: dict[str, NDArray]
+) -> dict[str, NDArray]:
+    """Return the event variables of TTHbb, one value an event.
+
+    ``_jets`` means all jets, ``_all`` jets and leptons (without missing momentum), ``_70`` jets b-tagged at 70 %.
+    Fox–Wolfram moments (Phys. Rev. Lett. 41, 1581) are H_l = Σ_ij |p_i||p_j| P_l(cos θ_ij) / (Σ E)², the pairs i = j
+    included; Aplanarity is 3/2 of the smallest eigenvalue of the normalised momentum tensor; Centrality is Σ pT / Σ E.
+    """
+    jet_p = cartesian(jets["pt"], jets["eta"], jets["phi"], jets["e"])
+    lepton_p = cartesian(leptons["pt"], leptons["eta"], leptons["phi"], leptons["e"]).astype(jet_p.dtype)
+    everything = np.concatenate([jet_p, lepton_p], axis=2)
+    present = np.arange(jet_p.shape[2]) < counts[:, None]
+    h0_all, h1_all, _ = _fox_wolfram(everything)
+    _, _, h2_jets = _fox_wolfram(jet_p)
+    ht_jets = jets["pt"].sum(axis=1)
+    ht_all = ht_jets + leptons["pt"].sum(axis=1)
+    tensor = np.einsum("anj,bnj->nab", jet_p[:3], jet_p[:3])
+    smallest = np.linalg.eigvalsh(tensor)[:, 0] / np.trace(tensor, axis1=1, axis2=2)
+    dr_lepton = delta_r(jets["eta"], jets["phi"], leptons["eta"][:, :1], leptons["phi"][:, :1])
+    eta_max = np.where(present, jets["eta"], -np.inf).max(axis=1)
+    eta_min = np.where(present, jets["eta"], np.inf).min(axis=1)
+    tagged = jets["tagWeightBin_DL1r_Continuous"] >= BIN_70
+    return {
+        "nJets": counts,
+        "nBTags_DL1r_70": tagged.sum(axis=1),
+        "nElectrons": (~leptons["is_muon"]).sum(axis=1),
+        "nMuons": leptons["is_muon"].sum(axis=1),
+        "HT_all": ht_all,
+        "HT_jets": ht_jets,
+        "H0_all": h0_all,
+        "H1_all": h1_all,
+        "H2_jets": h2_jets,
+        "Aplanarity_jets": 1.5 * np.maximum(smallest, 0.0),
+        "Centrality_all": ht_all / everything[3].sum(axis=1),
+        "dRlj_MindR": np.where(present, dr_lepton, np.inf).min(axis=1),
+        "dEtajj_MaxdEta": eta_max - eta_min,
+        **_b_pairs(jets, tagged, jet_p, leptons),
+    }
+
+
+def _fox_wolfram(vectors: Array) -> tuple[Array, Array, Array]:
+    """H0, H1 and H2 of (4, events, objects), by sums over objects instead of over pairs of them."""
+    p = np.sqrt((vectors[:3] ** 2).sum(axis=0))
+    scale = vectors[3].sum(axis=1) ** 2
+    total = p.sum(axis=1) ** 2
+    tensor = np.einsum("anj,bnj->nab", vectors[:3] / np.where(p > 0, p, 1.0), vectors[:3])
+    h1 = (vectors[:3].sum(axis=2) ** 2).sum(axis=0)
+    h2 = 1.5 * (tensor**2).sum(axis=(1, 2)) - 0.5 * total
+    return total / scale, h1 / scale, h2 / scale
+
+
+def _b_pairs(
+    jets: dict[str, NDArray], tagged: NDArray[np.bool_], jet_p: Array, leptons: dict[str, NDArray]
+) -> dict[str, NDArray]:
+    """Variables of pairs of b-tagged jets; MISSING in events of fewer than two."""
+    most = max(int(tagged.sum(axis=1).max(initial=0)), 2)
+    order = np.argsort(~tagged, axis=1, kind="stable")[:, :most]
+    is_b = np.take_along_axis(tagged, order, axis=1)
+    eta, phi = (np.take_along_axis(jets[name], order, axis=1) for name in ("eta", "phi"))
+    p = np.take_along_axis(jet_p, order[None], axis=2)
+    one, other = np.triu_indices(most, 1)
+    valid = is_b[:, one] & is_b[:, other]
+    none = ~valid.any(axis=1)
+    deta = np.abs(eta[:, one] - eta[:, other])
+    dr = delta_r(eta[:, one], phi[:, one], eta[:, other], phi[:, other])
+    pair_p = p[:, :, one] + p[:, :, other]
+    m = np.sqrt(np.maximum(pair_p[3] ** 2 - (pair_p[:3] ** 2).sum(axis=0), 0.0))
+    higgs_like = np.where(valid, np.abs(m - M_HIGGS), np.inf).argmin(axis=1)
+    nearest_pair = np.where(valid, dr, np.inf).argmin(axis=1)
+    row = np.arange(len(order))
+    _, pair_eta, pair_phi = cylindrical(pair_p[:, row, nearest_pair])
+    values = {
+        "dRbb_avg_70": (dr * valid).sum(axis=1) / np.maximum(valid.sum(axis=1), 1),
+        "dRbb_HiggsMass_70": dr[row, higgs_like],
+        "Mbb_HiggsMass_70": m[row, higgs_like],
+        "Mbb_MindR_70": m[row, nearest_pair],
+        "dRlepbb_MindR_70": delta_r(pair_eta, pair_phi, leptons["eta"][:, 0], leptons["phi"][:, 0]),
+        "dEtabb_MaxdEta_70": (deta * valid).max(axis=1),
+    }
+    return {name: np.where(none, MISSING, x) for name, x in values.items()}

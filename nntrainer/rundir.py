@@ -1,0 +1,183 @@
+"""The run directory: where everything that one run makes lies, and its record."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from nntrainer.config import Config
+from nntrainer.config.models import digest
+from nntrainer.errors import RunError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file aside and rename it, so that a reader never sees half of it."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain data as JSON, aside and renamed."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=True) + "\n")
+
+
+def now() -> str:
+    """Return the time in UTC as ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class RunDir:
+    """Paths inside a run directory.
+
+    Args:
+        path: the directory; made when missing.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def _made(self, *parts: str) -> Path:
+        path = self.path.joinpath(*parts)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @property
+    def config_file(self) -> Path:
+        """The configuration as resolved."""
+        return self.path / "config.yaml"
+
+    @property
+    def run_json(self) -> Path:
+        """State, host, versions and stages; written by this package only."""
+        return self.path / "run.json"
+
+    @property
+    def metrics(self) -> Path:
+        """Every number the plots show."""
+        return self.path / "metrics.json"
+
+    @property
+    def history(self) -> Path:
+        """The epochs of all folds."""
+        return self.path / "history.csv"
+
+    @property
+    def manifest(self) -> Path:
+        """Path, size and SHA-256 of each output; written last."""
+        return self.path / "manifest.json"
+
+    @property
+    def models(self) -> Path:
+        """Keras and ONNX models."""
+        return self._made("models")
+
+    @property
+    def logs(self) -> Path:
+        """Logs of workers and jobs."""
+        return self._made("logs")
+
+    def plots(self, kind: str) -> Path:
+        """Return ``plots/Inputs``, ``plots/Validation`` or ``plots/Evaluation``."""
+        return self._made("plots", kind)
+
+    def fold(self, fold: int) -> Path:
+        """Return where the training of a fold keeps its state."""
+        return self._made("training", f"fold{fold}")
+
+    def read_record(self) -> dict[str, Any]:
+        """Return ``run.json``, or an empty record."""
+        try:
+            return dict(json.loads(self.run_json.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.run_json}: the run's record cannot be read: {error}") from None
+
+    def claim(self, config: Config) -> None:
+        """Write the resolved configuration, or check that the directory already belongs to it.
+
+        Raises:
+            RunError: the directory holds the run of another configuration.
+        """
+        import yaml
+
+        from nntrainer.config import load_config
+
+        if self.config_file.exists():
+            there = load_config(self.config_file, environment={})
+            if there.digest() != config.digest():
+                raise RunError(
+                    f"{self.path}: this run directory belongs to another configuration "
+                    f"({there.digest()[:8]}, not {config.digest()[:8]}); give another --run-dir"
+                )
+            return
+        write_text(self.config_file, yaml.safe_dump(config.dump(), sort_keys=False, allow_unicode=True))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run directory; a second process is refused.
+
+        Raises:
+            RunError: another process works in it.
+        """
+        with (self.path / ".lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RunError(f"{self.path}: another process is working in this run directory") from None
+            yield
+
+    def write_manifest(self) -> None:
+        """Write ``manifest.json``: every output but logs, checkpoints and the record of the run itself."""
+        left_out = {"manifest.json", "run.json", "deploy.json", ".lock"}
+        files = []
+        for path in sorted(self.path.rglob("*")):
+            relative = path.relative_to(self.path)
+            if (
+                not path.is_file()
+                or relative.parts[0] in (left_out | {"logs", "rendered"})
+                or path.suffix == ".part"
+            ):
+                continue
+            files.append({"path": str(relative), "size": path.stat().st_size, "sha256": sha256(path)})
+        write_json(self.manifest, {"created": now(), "files": files})
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file, read in pieces."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def run_digest(config: Config) -> str:
+    """Return the digest of the configuration and of the identity of every input file."""
+    from nntrainer.ntuples.reader import expand, identity
+
+    files = {sample.name: expand(sample.files) for sample in config.data.samples}
+    keys = {name: [identity(path).key() for path in paths] for name, paths in files.items()}
+    return digest([config.digest(), keys])
+
+
+def find_or_create(config: Config, root: Path, *, new: bool = False) -> RunDir:
+    """Return the latest run directory of this configuration and these inputs, or a new one.
+
+    Args:
+        config: the configuration.
+        root: the directory of all runs; a run is ``root/<name>/<time>-<digest>``.
+        new: make a new one in any case.
+    """
+    short = run_digest(config)[:8]
+    existing = sorted((root / config.name).glob(f"[0-9]*-{short}"))
+    if existing and not new:
+        return RunDir(existing[-1])
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return RunDir(root / config.name / f"{stamp}-{short}")
