@@ -1,0 +1,19 @@
+"""The HDF5 side: convert, open, inspect, split."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_WHERE = {
+    "convert": "nntrainer.dataset.convert",
+    "open_store": "nntrainer.dataset.store",
+    "open_dataset": "nntrainer.dataset.dataset",
+    "Dataset": "nntrainer.dataset.dataset",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

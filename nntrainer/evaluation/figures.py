@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nntrainer.config import Config
-from nntrainer.dataset.convert import dataset_path
 from nntrainer.dataset.dataset import Dataset, open_dataset
 from nntrainer.dataset.schema import Field, network_inputs
 from nntrainer.dataset.weights import apply_policy
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 def configured_dataset(config: Config) -> Dataset:
     """Open the converted samples of a configuration as one dataset."""
-    return open_dataset([dataset_path(config, sample.name) for sample in config.data.samples])
+    return open_dataset(config)
 
 
 def reporting_weights(config: Config, dataset: Dataset) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""The networks: one module each, registered under the name that ``model.name`` asks for."""

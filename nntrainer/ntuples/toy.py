@@ -1,8 +1,8 @@
-"""``nntrainer generate``: toy ttH ntuples with the branches of ATLAS TTHbb ntuples (see toy_physics for what is in them).
+"""``nntrainer generate``: toy ttH ntuples with the branches of ATLAS TTHbb ones (toy_physics says what they are).
 
-The same seed gives the same events, whatever the number of files and the size of the chunks: events are drawn in blocks
-of BLOCK proposals, each from its own random stream [seed, sample, block]; those that pass the preselection
-are strung together and cut at the number asked for. Asking for more events keeps the first ones.
+The same seed gives the same events, whatever the number of files and the size of the chunks: events are drawn
+in blocks of BLOCK proposals, each from its own random stream [seed, sample, block]; those that pass the
+preselection are strung together and cut at the number asked for. Asking for more events keeps the first ones.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ INTEGERS = ("nJets", "nBTags_DL1r_70", "nElectrons", "nMuons")
 # event ids: SAMPLE_BITS of sample number above the index of the proposal, scrambled within ID_BITS
 ID_BITS, INDEX_BITS = 40, 34
 
-Columns = dict[str, Any]  # branch or collection to NumPy array or (collections) awkward array of lists of records
+Columns = dict[
+    str, Any
+]  # branch or collection to NumPy array or (collections) awkward array of lists of records
 
 
 def generate(
@@ -66,7 +68,7 @@ def generate(
             the name) or scaled by 2 %; the events it shares with the others have the same ids.
         channel: ``ljets`` or ``dilepton``.
         alpha_deg: CP-mixing angle of ttH in degrees.
-        extras: Add branches and an object that nobody asked for: strings, booleans, matrices, jagged integers, a histogram.
+        extras: Add what nobody asked for: strings, booleans, matrices, jagged integers, a histogram.
         chunk: Events written (and held in memory) at a time.
         overwrite: Replace existing files.
         progress: Called with the number of events just written.
@@ -87,13 +89,14 @@ def generate(
     existing = [str(path) for path in written if path.exists()]
     if existing and not overwrite:
         raise InputError(
-            f"The toy generator will not replace {one_of(existing)}; give another output directory or overwrite=True."
+            f"The toy generator does not replace {one_of(existing)}: give another output directory or overwrite."
         )
     output.mkdir(parents=True, exist_ok=True)
     edges = np.linspace(0, events, files + 1).astype(int)
     for sample, of_sample in paths.items():
         streams = {
-            tree: _Stream(sample, events, seed, tree, channel, alpha_deg, extras) for tree in dict.fromkeys(trees)
+            tree: _Stream(sample, events, seed, tree, channel, alpha_deg, extras)
+            for tree in dict.fromkeys(trees)
         }
         for path, entries in zip(of_sample, np.diff(edges), strict=True):
             _write(path, streams, int(entries), chunk, extras, progress)
@@ -142,9 +145,8 @@ def _check(samples: Sequence[str], events: int, channel: str, files: int = 1, ch
     for sample in samples:
         process_of(sample)
     if channel not in BRANCHING:
-        raise InputError(
-            f"The toy generator has no channel '{channel}'; it has {one_of(BRANCHING)}.{nearest(channel, BRANCHING)}"
-        )
+        hint = nearest(channel, BRANCHING)
+        raise InputError(f"The toy generator has no channel '{channel}'; it has {one_of(BRANCHING)}.{hint}")
     for name, value in {"events": events, "files": files, "chunk": chunk}.items():
         if value < 1:
             raise InputError(f"The toy generator needs {name} of at least 1, not {value}.")
@@ -232,16 +234,16 @@ def _block(sample: str, seed: int, number: int, tree: str, channel: str, alpha_d
 
 def _variation(tree: str) -> tuple[float, float]:
     """Return the factor on jet energies and the additional resolution of a tree, by its name."""
-    sign = {"up": 1, "own": -1}.get(tree.rpartition("__1")[2].removeprefix("d"), 0) if "__1" in tree else 0
+    sign = tree.endswith("__1up") - tree.endswith("__1down")
     return (1.0, 0.06 * sign) if "JER" in tree else (1.0 + 0.02 * sign, 0.0)
 
 
 def event_numbers(sample_id: int, index: NDArray[np.intp], seed: int) -> NDArray[np.uint64]:
     """Return unique event ids that tell neither the sample nor the order, not even modulo a small number.
 
-    Consecutive numbers with the sample above would let a network that sees the id know the class, and folds by
-    ``eventNumber % k`` depend on it. A bijection of ID_BITS-bit numbers (shift-xor and odd factors, as in SplitMix64)
-    keeps them unique within a seed; 40 bits are exact in double precision.
+    Consecutive numbers with the sample above would let a network that sees the id know the class, and folds
+    by ``eventNumber % k`` depend on it. A bijection of ID_BITS-bit numbers (shift-xor and odd factors, as in
+    SplitMix64) keeps them unique within a seed; 40 bits are exact in double precision.
     """
     mask = np.uint64((1 << ID_BITS) - 1)
     start = (sample_id << INDEX_BITS) + int(np.random.default_rng(seed).integers(1 << ID_BITS))
@@ -258,7 +260,9 @@ def _truth(event: Event, kept: NDArray[np.intp], is_signal: bool) -> Columns:
         parts = (*cylindrical(chosen), mass(chosen))
         for field, values in zip(("pt", "eta", "phi", "m"), parts, strict=True):
             missing = name == "higgs" and not is_signal
-            columns[f"truth_{name}_{field}"] = (np.full(kept.size, MISSING) if missing else values).astype("f4")
+            columns[f"truth_{name}_{field}"] = (np.full(kept.size, MISSING) if missing else values).astype(
+                "f4"
+            )
     return columns
 
 

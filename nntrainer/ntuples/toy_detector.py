@@ -1,6 +1,6 @@
-"""The detector of the toy ttH generator: from partons and leptons to jets, b-tags, missing momentum and event variables.
+"""The detector of the toy ttH generator: jets, b-tags, missing momentum, the preselection.
 
-Parametrised, not simulated. Rows are events; jets are padded arrays (events, slots), slots of no jet hold zeros.
+Parametrised, not simulated. Rows are events; jets are padded arrays (events, slots) with zeros in empty slots.
 Momenta in MeV, angles in radians.
 """
 
@@ -15,7 +15,7 @@ from nntrainer.ntuples.toy_physics import GEV, M_HIGGS, QUARK_MASS, Array, Event
 
 PT_MIN, ETA_MAX, DR_MIN = 25 * GEV, 2.5, 0.4
 MISSING = -999.0  # an event variable whose objects are not there, as ATLAS ntuples have it
-# efficiencies of the 85, 77, 70 and 60 % working points by flavour; the bin is one more than the points passed
+# efficiencies of the 85, 77, 70 and 60 % working points by flavour; the bin is 1 + the number of points passed
 TAG_EFFICIENCY = {5: (0.85, 0.77, 0.70, 0.60), 4: (0.25, 0.10, 0.05, 0.02), 0: (0.02, 0.006, 0.0025, 0.001)}
 BIN_70 = 4
 JET_STOCHASTIC, JET_CONSTANT, ANGLE_SIGMA = 0.8, 0.04, 0.02
@@ -67,8 +67,8 @@ def cartesian(pt: Array, eta: Array, phi: Array, e: Array) -> Array:
     return np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta), e])
 
 
-def tag_bins(uniform: Array, flavour: NDArray[np.int8]) -> NDArray[np.int32]:
-    """Return the pseudo-continuous b-tag bin, 1 (not tagged at 85 %) to 5 (60 %), from a uniform number a jet."""
+def tag_bins(uniform: NDArray[np.floating], flavour: NDArray[np.int8]) -> NDArray[np.int32]:
+    """Return the pseudo-continuous b-tag bin, 1 (not tagged at 85 %) to 5 (60 %), from uniform numbers."""
     table = np.zeros((4, 6), uniform.dtype)
     for code, efficiencies in TAG_EFFICIENCY.items():
         table[:, code] = efficiencies
@@ -83,11 +83,11 @@ def reconstruct(
 ) -> Reconstructed:
     """Pass a block of events through the detector and the preselection.
 
-    The preselection: the lepton (both, in dilepton events) is found, isolated (ΔR to every jet above 0.4) and above
-    25 GeV within |η| < 2.5; at least 4 jets (dilepton 3); at least 2 of them b-tagged at 70 %.
+    The preselection: the lepton (both, in dilepton events) is found, above 25 GeV within |η| < 2.5 and isolated
+    (ΔR to every jet above 0.4); at least 4 jets (dilepton 3), at least 2 of them b-tagged at 70 %.
 
     Args:
-        rng: The block's stream; all draws come before any cut on jets, so that jet systematics see the same draws.
+        rng: The block's stream; all draws come before any cut on jets, so that systematics see the same ones.
         event: The truth.
         channel: Key of MIN_JETS.
         scale: Systematic: factor on the energy of every jet.
@@ -110,7 +110,7 @@ def reconstruct(
     lepton_vectors = cartesian(leptons["pt"], leptons["eta"], leptons["phi"], leptons["e"])
     missing = soft - (vectors[:2] * (1 + muon_fraction)).sum(axis=2) - lepton_vectors[:2].sum(axis=2)
 
-    pt, eta, phi = _merge(vectors, muon_fraction, flavour, match, tags)
+    pt, eta, phi = _merge(vectors, muon_fraction, flavour, tags)
     good = (pt > PT_MIN) & (np.abs(eta) < ETA_MAX)
     dr = delta_r(eta[..., None], phi[..., None], leptons["eta"][:, None], leptons["phi"][:, None])
     isolated = ~((dr < DR_MIN) & good[..., None]).any(axis=(1, 2))
@@ -120,9 +120,10 @@ def reconstruct(
     counts = good[passed].sum(axis=1)
     order = np.argsort(np.where(good[passed], -pt[passed], np.inf), axis=1)[:, : counts.max(initial=2)]
     present = np.arange(order.shape[1]) < counts[:, None]
+    place = np.flatnonzero(passed)[:, None] * good.shape[1] + order  # in the flattened (events, slots)
 
     def arranged(values: NDArray) -> NDArray:
-        return np.where(present, np.take_along_axis(values[passed], order, axis=1), 0)
+        return values.ravel()[place] * present
 
     corrected = 1 + arranged(muon_fraction)
     jets = {
@@ -174,7 +175,7 @@ def _leptons(rng: np.random.Generator, event: Event) -> tuple[dict[str, NDArray]
 def _respond(
     rng: np.random.Generator, partons: Array, flavour: NDArray[np.int8], scale: float, extra: float
 ) -> tuple[Array, Array]:
-    """Turn partons to jets: energy and direction smeared, the neutrino and the muon of semileptonic b decays lost.
+    """Turn partons to jets: energy and direction smeared, neutrino and muon of semileptonic b decays lost.
 
     Returns:
         Jets (4, events, slots), and the momentum of the muon as a fraction of the jet's (events, slots).
@@ -202,12 +203,11 @@ def _merge(
     vectors: Array,
     muon_fraction: Array,
     flavour: NDArray[np.int8],
-    match: NDArray[np.int8],
     tags: NDArray[np.int32],
 ) -> tuple[Array, Array, Array]:
     """Merge, in place, jets closer than DR_MIN, the closest pair first, until none is left.
 
-    The merged jet is in the slot of the harder one and keeps its match; it has the heavier flavour and the higher bin.
+    The merged jet is in the slot of the harder one, so has its match; flavour and b-tag bin are the higher ones.
 
     Returns:
         pT, η and φ of the jets; pT is zero in slots that are empty or merged into another.
@@ -237,86 +237,3 @@ def _merge(
         for values in (flavour, tags):
             values[rows, hard] = np.maximum(values[rows, hard], values[rows, soft])
     return pt, eta, phi
-
-
-def event_variables(
-    jets: dict[str, NDArray], counts: NDArray[np.intp], leptons: dict[str, NDArray]
-) -> dict[str, NDArray]:
-    """Return the event variables of TTHbb, one value an event.
-
-    ``_jets`` means all jets, ``_all`` jets and leptons (without missing momentum), ``_70`` jets b-tagged at 70 %.
-    Fox–Wolfram moments (Phys. Rev. Lett. 41, 1581) are H_l = Σ_ij |p_i||p_j| P_l(cos θ_ij) / (Σ E)², the pairs i = j
-    included; Aplanarity is 3/2 of the smallest eigenvalue of the normalised momentum tensor; Centrality is Σ pT / Σ E.
-    """
-    jet_p = cartesian(jets["pt"], jets["eta"], jets["phi"], jets["e"])
-    lepton_p = cartesian(leptons["pt"], leptons["eta"], leptons["phi"], leptons["e"]).astype(jet_p.dtype)
-    everything = np.concatenate([jet_p, lepton_p], axis=2)
-    present = np.arange(jet_p.shape[2]) < counts[:, None]
-    h0_all, h1_all, _ = _fox_wolfram(everything)
-    _, _, h2_jets = _fox_wolfram(jet_p)
-    ht_jets = jets["pt"].sum(axis=1)
-    ht_all = ht_jets + leptons["pt"].sum(axis=1)
-    tensor = np.einsum("anj,bnj->nab", jet_p[:3], jet_p[:3])
-    smallest = np.linalg.eigvalsh(tensor)[:, 0] / np.trace(tensor, axis1=1, axis2=2)
-    dr_lepton = delta_r(jets["eta"], jets["phi"], leptons["eta"][:, :1], leptons["phi"][:, :1])
-    eta_max = np.where(present, jets["eta"], -np.inf).max(axis=1)
-    eta_min = np.where(present, jets["eta"], np.inf).min(axis=1)
-    tagged = jets["tagWeightBin_DL1r_Continuous"] >= BIN_70
-    return {
-        "nJets": counts,
-        "nBTags_DL1r_70": tagged.sum(axis=1),
-        "nElectrons": (~leptons["is_muon"]).sum(axis=1),
-        "nMuons": leptons["is_muon"].sum(axis=1),
-        "HT_all": ht_all,
-        "HT_jets": ht_jets,
-        "H0_all": h0_all,
-        "H1_all": h1_all,
-        "H2_jets": h2_jets,
-        "Aplanarity_jets": 1.5 * np.maximum(smallest, 0.0),
-        "Centrality_all": ht_all / everything[3].sum(axis=1),
-        "dRlj_MindR": np.where(present, dr_lepton, np.inf).min(axis=1),
-        "dEtajj_MaxdEta": eta_max - eta_min,
-        **_b_pairs(jets, tagged, jet_p, leptons),
-    }
-
-
-def _fox_wolfram(vectors: Array) -> tuple[Array, Array, Array]:
-    """H0, H1 and H2 of (4, events, objects), by sums over objects instead of over pairs of them."""
-    p = np.sqrt((vectors[:3] ** 2).sum(axis=0))
-    scale = vectors[3].sum(axis=1) ** 2
-    total = p.sum(axis=1) ** 2
-    tensor = np.einsum("anj,bnj->nab", vectors[:3] / np.where(p > 0, p, 1.0), vectors[:3])
-    h1 = (vectors[:3].sum(axis=2) ** 2).sum(axis=0)
-    h2 = 1.5 * (tensor**2).sum(axis=(1, 2)) - 0.5 * total
-    return total / scale, h1 / scale, h2 / scale
-
-
-def _b_pairs(
-    jets: dict[str, NDArray], tagged: NDArray[np.bool_], jet_p: Array, leptons: dict[str, NDArray]
-) -> dict[str, NDArray]:
-    """Variables of pairs of b-tagged jets; MISSING in events of fewer than two."""
-    most = max(int(tagged.sum(axis=1).max(initial=0)), 2)
-    order = np.argsort(~tagged, axis=1, kind="stable")[:, :most]
-    is_b = np.take_along_axis(tagged, order, axis=1)
-    eta, phi = (np.take_along_axis(jets[name], order, axis=1) for name in ("eta", "phi"))
-    p = np.take_along_axis(jet_p, order[None], axis=2)
-    one, other = np.triu_indices(most, 1)
-    valid = is_b[:, one] & is_b[:, other]
-    none = ~valid.any(axis=1)
-    deta = np.abs(eta[:, one] - eta[:, other])
-    dr = delta_r(eta[:, one], phi[:, one], eta[:, other], phi[:, other])
-    pair_p = p[:, :, one] + p[:, :, other]
-    m = np.sqrt(np.maximum(pair_p[3] ** 2 - (pair_p[:3] ** 2).sum(axis=0), 0.0))
-    higgs_like = np.where(valid, np.abs(m - M_HIGGS), np.inf).argmin(axis=1)
-    nearest_pair = np.where(valid, dr, np.inf).argmin(axis=1)
-    row = np.arange(len(order))
-    _, pair_eta, pair_phi = cylindrical(pair_p[:, row, nearest_pair])
-    values = {
-        "dRbb_avg_70": (dr * valid).sum(axis=1) / np.maximum(valid.sum(axis=1), 1),
-        "dRbb_HiggsMass_70": dr[row, higgs_like],
-        "Mbb_HiggsMass_70": m[row, higgs_like],
-        "Mbb_MindR_70": m[row, nearest_pair],
-        "dRlepbb_MindR_70": delta_r(pair_eta, pair_phi, leptons["eta"][:, 0], leptons["phi"][:, 0]),
-        "dEtabb_MaxdEta_70": (deta * valid).max(axis=1),
-    }
-    return {name: np.where(none, MISSING, x) for name, x in values.items()}

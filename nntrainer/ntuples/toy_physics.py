@@ -1,25 +1,26 @@
 """The hard process of the toy ttH generator: two top quarks, a pair of jets between them, and their decays.
 
-This is a TOY. It has true kinematics (masses, two-body decays, momentum balance), so that a network has something
-real to learn and the Higgs reconstruction has a right answer, but spectra are chosen formulae with plausible
-shapes and there is no matrix element, no parton shower and no spin correlation. Never quote physics from it.
+This is a TOY. It has true kinematics (masses, two-body decays, momentum balance), so that a network has
+something real to learn and the Higgs reconstruction has a right answer, but the spectra are chosen formulae of
+plausible shape: there is no matrix element, no parton shower and no spin correlation. Never quote physics from it.
 
 What is drawn:
 
 - ttH: a Higgs boson of 125 GeV (zero width) with a pT of Gamma shape, decaying isotropically to a b pair.
-- ttbb, ttcc, ttlight: instead of the Higgs a gluon that splits: its mass falls from threshold as a power, its pT falls
-  steeply, hence a small ΔR of the pair.
-- t t̄ with a mass falling from threshold recoil against that and against initial-state radiation (up to four jets);
-  the transverse momenta of everything add up to zero. t → W b and W → ℓν or qq′ are isotropic in the rest frames, the W
-  mass is a Breit–Wigner truncated to 60–110 GeV.
+- ttbb, ttcc, ttlight: instead of the Higgs boson a gluon that splits. Its mass falls from threshold like
+  dm / m^2.5 and its pT falls steeply as well, hence a small ΔR of the pair.
+- t t̄ of a mass falling from threshold, which recoil against that and against initial-state radiation (up to four
+  jets), so that all transverse momenta add up to zero. t → W b and W → ℓν or qq′ are isotropic in the rest
+  frames; the W mass is a Breit–Wigner truncated to 60–110 GeV.
 
-What the CP-mixing angle alpha does: a fraction sin²(alpha) of the ttH events is drawn from a "CP-odd" hypothesis,
-in which the pT of the Higgs boson is softer (a scale of 45 instead of 62 GeV) and the top quarks are produced more centrally
-in the t t̄ rest frame (1 - cos² instead of flat), so that Δη(t, t̄) is softer as well. Nothing else changes, the rate
-included, and the toy is even in alpha: no observable can see its sign. These are shapes to exercise the machinery,
-not the prediction of a matrix element: at the LHC a CP-odd coupling makes the pT of the Higgs boson harder.
+What the CP-mixing angle alpha does: a fraction sin²(alpha) of the ttH events is drawn from a "CP-odd"
+hypothesis, in which the pT of the Higgs boson is softer (a scale of 45 instead of 62 GeV) and the top quarks
+are more central in the t t̄ rest frame (1 - cos² instead of flat), so that Δη(t, t̄) is softer as well. Nothing
+else changes, the rate included, and the toy is even in alpha: no observable can see its sign. These are shapes
+to exercise the machinery, not the prediction of a matrix element: at the LHC a CP-odd coupling makes the pT of
+the Higgs boson harder.
 
-Four-vectors are arrays of shape (4, events, ...) with components px, py, pz, E in MeV. Lengths of rows are events.
+Four-vectors are arrays of shape (4, events, ...), components px, py, pz, E in MeV.
 """
 
 from __future__ import annotations
@@ -88,8 +89,8 @@ class Event:
         tops: t and t̄, shape (4, events, 2).
         w_bosons: W+ and W-, shape (4, events, 2).
         pair: The Higgs boson or the splitting gluon, shape (4, events).
-        partons: b of the leptonic top, b of the hadronic top (dilepton: of t and t̄), quarks of the hadronic W, the pair
-            (both with the harder first), initial-state jets; shape (4, events, PARTONS).
+        partons: b of the leptonic top, b of the hadronic top (dilepton: of t and t̄), quarks of the hadronic W,
+            the pair (both harder first), initial-state jets; shape (4, events, PARTONS).
         present: Which partons exist, shape (events, PARTONS).
         flavour: 5, 4 or 0, shape (events, PARTONS).
         match: ``jet_truthmatch`` of a jet made of this parton, shape (events, PARTONS).
@@ -119,9 +120,8 @@ def process_of(sample: str) -> Process:
         InputError: If the name is not one of PROCESSES.
     """
     if sample not in PROCESSES:
-        raise InputError(
-            f"The toy generator has no sample '{sample}'; it has {one_of(PROCESSES)}.{nearest(sample, PROCESSES)}"
-        )
+        hint = nearest(sample, PROCESSES)
+        raise InputError(f"The toy generator has no sample '{sample}'; it has {one_of(PROCESSES)}.{hint}")
     return PROCESSES[sample]
 
 
@@ -181,7 +181,7 @@ def isotropic_decay(
 
 
 def breit_wigner(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Draw W masses from the Breit–Wigner of the W, truncated to W_WINDOW (inverse of the Cauchy distribution)."""
+    """Draw W masses from a Breit–Wigner truncated to W_WINDOW (by the inverse of the Cauchy distribution)."""
     low, high = (np.arctan((edge - M_W) / (WIDTH_W / 2)) for edge in W_WINDOW)
     return M_W + WIDTH_W / 2 * np.tan(low + (high - low) * rng.random(shape))
 
@@ -217,9 +217,10 @@ def hard_process(
     muon = rng.random((events, 2)) < 0.5
     charm = rng.random(events)  # W → cs as often as W → ud, the charm quark being either of the two
     dilepton = channel == "dilepton"
-    # order the two tops: the leptonic one first; in dilepton events t first
-    order = np.where(dilepton | leptonic_is_top, 0, 1)[:, None] ^ np.array([0, 1])
-    b_quarks, first, second = (np.take_along_axis(x, order[None], axis=2) for x in (b_quarks, first, second))
+    # the leptonic top first; in dilepton events t first
+    swap = ~leptonic_is_top & (not dilepton)
+    b_quarks, first, second = (np.where(swap[:, None], x[..., ::-1], x) for x in (b_quarks, first, second))
+    charge = np.where(swap[:, None], [-1, 1], [1, -1]).astype(np.int8)
     leptons = 2 if dilepton else 1
 
     partons = np.concatenate(
@@ -247,7 +248,7 @@ def hard_process(
         match=match,
         leptons=first[..., :leptons],
         neutrinos=second[..., :leptons],
-        charge=np.where(order == 0, 1, -1).astype(np.int8)[:, :leptons],
+        charge=charge[:, :leptons],
         is_muon=muon[:, :leptons],
     )
 
@@ -264,7 +265,7 @@ def _initial_state(
 
 
 def _pair(rng: np.random.Generator, sample: str, odd: NDArray[np.bool_]) -> tuple[Array, Array, Array]:
-    """The Higgs boson or the splitting gluon: four-vectors (4, events), masses, and the rapidity of the whole system."""
+    """The Higgs boson or the gluon: four-vectors (4, events), masses, and the rapidity of the whole system."""
     events = odd.size
     u, v, phi = rng.random((3, events))
     boost, relative = rng.standard_normal((2, events))
@@ -276,7 +277,8 @@ def _pair(rng: np.random.Generator, sample: str, odd: NDArray[np.bool_]) -> tupl
         spread = 0.8
     else:
         threshold = 2 * max(QUARK_MASS[PROCESSES[sample].pair_flavour], 2 * GEV)
-        m = np.minimum(threshold * (1 - u) ** (-1 / 0.9), 600 * GEV)
+        # P(> m) = (threshold / m)^1.5
+        m = np.minimum(threshold * (1 - u) ** (-1 / 1.5), 600 * GEV)
         pt = 150 * GEV * ((1 - v) ** (-1 / 4.0) - 1) + 10 * GEV
         spread = 1.2
     return from_pt_y_phi_m(pt, boost + spread * relative, 2 * np.pi * phi, m), m, boost

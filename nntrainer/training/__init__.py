@@ -1,0 +1,1 @@
+"""Training: batches, schedules, the loop, checkpoints, several workers."""

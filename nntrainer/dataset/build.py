@@ -1,0 +1,315 @@
+"""Raw branches to rows: the one place that computes selection, weights and features, for training and for scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nntrainer.config import Config, Sample
+from nntrainer.config.expressions import Expression
+from nntrainer.config.models import Feature, Objects
+from nntrainer.dataset.schema import schema_of
+from nntrainer.errors import ExpressionError, InputError
+
+ENTRY = "entry"
+"""Name of the entry number, usable in expressions where no branch is called so."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A chunk of n entries, computed.
+
+    Attributes:
+        selected: (n,) bool.
+        event_number: (n,) uint64.
+        weight: (n,) float64, or None when not asked for.
+        events: (n,) float32 columns by name: features, spectators, made features.
+        objects: for each collection (n, max) columns by name, float32, and ``valid``, bool.
+        overflow: for each collection, how many selected events had more objects than are kept.
+        non_finite: for each feature, how many NaN or infinite values were replaced.
+    """
+
+    selected: np.ndarray
+    event_number: np.ndarray
+    weight: np.ndarray | None
+    events: dict[str, np.ndarray]
+    objects: dict[str, dict[str, np.ndarray]]
+    overflow: dict[str, int]
+    non_finite: dict[str, int]
+
+
+def _formulas(config: Config, sample: Sample | None, with_weight: bool) -> list[str]:
+    data, features = config.data, config.features
+    formulas = [data.event_id]
+    formulas += [each.formula for each in features.events + features.spectators]
+    for block in features.objects.values():
+        formulas += [each.formula for each in block.features] + ([block.selection] if block.selection else [])
+    formulas += [data.selection] if data.selection else []
+    if sample is not None and sample.selection:
+        formulas.append(sample.selection)
+    if with_weight:
+        formulas.append(data.weight)
+        if sample is not None and sample.weight:
+            formulas.append(sample.weight)
+    return formulas
+
+
+def required_branches(
+    config: Config, sample: Sample | None, available: Iterable[str], *, with_weight: bool = True
+) -> list[str]:
+    """Return the branches that the formulas of a configuration need, variables followed to their branches.
+
+    Args:
+        config: the configuration.
+        sample: the sample whose own selection and weight count, too; None for scoring.
+        available: the branches there are; a branch hides a variable's use of the entry number only.
+        with_weight: whether the weight is needed.
+
+    Returns:
+        Names of branches in order of first use; those missing in the tree are among them.
+
+    Raises:
+        ExpressionError: variables refer to one another in a circle.
+    """
+    there, variables = set(available), config.data.variables
+    found: dict[str, None] = {}
+
+    def follow(name: str, inside: tuple[str, ...]) -> None:
+        if name in inside:
+            circle = " → ".join([*inside, name])
+            raise ExpressionError(f"data.variables refer to one another in a circle: {circle}")
+        if name in variables:
+            for each in sorted(Expression.parse(variables[name]).names):
+                follow(each, (*inside, name))
+        elif name != ENTRY or name in there:
+            found[name] = None
+
+    for formula in _formulas(config, sample, with_weight):
+        for name in sorted(Expression.parse(formula).names):
+            follow(name, ())
+    return list(found)
+
+
+class _Values(Mapping[str, Any]):
+    """Branches, and variables computed when first asked for."""
+
+    def __init__(self, config: Config, arrays: Mapping[str, Any], start: int, n: int) -> None:
+        self.arrays = dict(arrays)
+        self.variables = config.data.variables
+        self.start, self.n = start, n
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.arrays:
+            if name in self.variables:
+                self.arrays[name] = Expression.parse(self.variables[name]).evaluate(self)
+            elif name == ENTRY:
+                self.arrays[name] = np.arange(self.start, self.start + self.n, dtype=np.int64)
+        return self.arrays[name]
+
+    def __iter__(self) -> Any:
+        return iter(self.arrays)
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+
+def build(
+    config: Config,
+    arrays: Mapping[str, Any],
+    *,
+    sample: Sample | None = None,
+    with_weight: bool = True,
+    start: int = 0,
+    entries: int | None = None,
+) -> Rows:
+    """Compute all entries of a chunk.
+
+    Args:
+        config: the configuration.
+        arrays: the branches by name, n entries each.
+        sample: the sample whose own selection and weight apply, too; None for scoring.
+        with_weight: whether to compute the weight.
+        start: entry number of the first entry.
+        entries: n, where no branch is read.
+
+    Returns:
+        The rows, for all n entries, selected or not.
+
+    Raises:
+        InputError: a formula gives something else than its place needs, or values are NaN or infinite and the
+            policy is to refuse them.
+    """
+    n = entries if entries is not None else len(next(iter(arrays.values())))
+    values = _Values(config, arrays, start, n)
+    selected = np.ones(n, bool)
+    for where, formula in (("data.selection", config.data.selection), ("selection", sample and sample.selection)):
+        if formula:
+            selected &= _flat(values, formula, where, n).astype(bool)
+    weight = None
+    if with_weight:
+        weight = _flat(values, config.data.weight, "data.weight", n).astype(np.float64)
+        if sample is not None and sample.weight:
+            weight = weight * _flat(values, sample.weight, f"weight of sample '{sample.name}'", n)
+        weight = weight * config.data.luminosity_ipb
+        _refuse_bad_weights(weight, selected, config.data.weight)
+    events = {
+        each.name: _flat(values, each.formula, f"feature '{each.name}'", n).astype(np.float32)
+        for each in config.features.events + config.features.spectators
+    }
+    objects, overflow = {}, {}
+    for name, block in config.features.objects.items():
+        objects[name], longer = _collection(values, name, block, n)
+        overflow[name] = int(np.sum(longer & selected))
+    non_finite = _mend(config, events, objects, selected)
+    for maker in config.preparation.feature_makers:
+        made = maker.make(events, objects)  # type: ignore[attr-defined]
+        events.update({key: np.asarray(column, np.float32) for key, column in made.items()})
+    return Rows(selected, _event_number(values, config, n), weight, events, objects, overflow, non_finite)
+
+
+def _compute(values: _Values, formula: str, where: str) -> Any:
+    try:
+        return Expression.parse(formula).evaluate(values)
+    except ExpressionError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _flat(values: _Values, formula: str, where: str, n: int) -> np.ndarray:
+    """Return one number an event."""
+    import awkward
+
+    result = _compute(values, formula, where)
+    if isinstance(result, awkward.Array):
+        flat = result.ndim == 1 and not awkward.parameters(result) and not awkward.fields(result)
+        if not flat:
+            raise InputError(
+                f"{where}: '{formula}' must give one number an event, and gives {_type(result)}; "
+                "use sum, count, max, at(x, i, default) or list it under features.objects"
+            )
+        result = awkward.to_numpy(result)
+    result = np.asarray(result)
+    if result.ndim == 0:
+        result = np.broadcast_to(result, (n,))
+    if result.shape != (n,) or result.dtype.kind not in "biuf":
+        raise InputError(f"{where}: '{formula}' must give one number an event, and gives {result.dtype} {result.shape}")
+    return np.ma.getdata(result)
+
+
+def _type(array: Any) -> str:
+    text = str(array.type).partition(" * ")[2]
+    return text if len(text) < 60 else text[:57] + "..."
+
+
+def _collection(
+    values: _Values, name: str, block: Objects, n: int
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Pad one collection to (n, max) columns; also return which events had more objects than are kept."""
+    import awkward
+
+    keep = None
+    if block.selection:
+        keep = _jagged(values, block.selection, f"selection of '{name}'")
+    columns: dict[str, np.ndarray] = {}
+    counts: np.ndarray | None = None
+    first = ""
+    for each in block.features:
+        array = _jagged(values, each.formula, f"feature '{each.name}' of '{name}'")
+        if keep is not None:
+            try:
+                array = array[keep]
+            except (ValueError, IndexError):
+                raise _unequal(name, each, "the selection") from None
+        number = awkward.to_numpy(awkward.num(array, axis=1))
+        if counts is None:
+            counts, first = number, each.name
+        elif not np.array_equal(counts, number):
+            raise _unequal(name, each, f"'{first}'")
+        columns[each.name] = _pad(awkward.to_numpy(awkward.flatten(array, axis=1)), number, block.max)
+    if counts is None:
+        raise InputError(f"collection '{name}' has no features")
+    columns["valid"] = np.arange(block.max)[None, :] < counts[:, None]
+    return columns, counts > block.max
+
+
+def _unequal(name: str, each: Feature, other: str) -> InputError:
+    return InputError(f"collection '{name}': '{each.name}' has other numbers of objects in an event than {other}")
+
+
+def _jagged(values: _Values, formula: str, where: str) -> Any:
+    import awkward
+
+    result = _compute(values, formula, where)
+    if isinstance(result, np.ndarray) and result.ndim == 2:
+        result = awkward.from_regular(awkward.from_numpy(result), axis=1)
+    if not isinstance(result, awkward.Array) or result.ndim != 2 or awkward.fields(result):
+        kind = _type(result) if isinstance(result, awkward.Array) else "one number an event"
+        raise InputError(f"{where}: '{formula}' must give a list of numbers an event, and gives {kind}")
+    if str(awkward.to_layout(result).purelist_parameter("__array__")) in ("string", "bytestring"):
+        raise InputError(f"{where}: '{formula}' gives texts, not numbers")
+    return result
+
+
+def _pad(content: np.ndarray, counts: np.ndarray, slots: int) -> np.ndarray:
+    """Return (n, slots) float32 with the first objects of each event, zero where there are none."""
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    valid = np.arange(slots)[None, :] < counts[:, None]
+    result = np.zeros(valid.shape, np.float32)
+    index = (offsets[:-1, None] + np.arange(slots)[None, :])[valid]
+    result[valid] = content[index]
+    return result
+
+
+def _refuse_bad_weights(weight: np.ndarray, selected: np.ndarray, formula: str) -> None:
+    bad = int(np.sum(~np.isfinite(weight) & selected))
+    if bad:
+        raise InputError(f"data.weight: '{formula}' is NaN or infinite for {bad:,} selected events")
+
+
+def _mend(
+    config: Config,
+    events: dict[str, np.ndarray],
+    objects: dict[str, dict[str, np.ndarray]],
+    selected: np.ndarray,
+) -> dict[str, int]:
+    """Count NaN and infinities of selected events, and refuse or replace them; replace those of the others."""
+    policy, counted = config.data.non_finite, {}
+    tables = [("", events)] + [(f"{name}.", columns) for name, columns in objects.items()]
+    for prefix, columns in tables:
+        for name, column in columns.items():
+            bad = ~np.isfinite(column)
+            if bad.any():
+                counted[prefix + name] = int(bad[selected].sum())
+                column[bad] = policy.value
+    counted = {name: count for name, count in counted.items() if count}
+    if counted and policy.policy == "error":
+        listed = ", ".join(f"'{name}' ({count:,} values)" for name, count in counted.items())
+        raise InputError(
+            f"NaN or infinity in feature {listed} of {int(selected.sum()):,} selected events; "
+            "mend the expression, or set data.non_finite to {policy: replace, value: 0}"
+        )
+    return counted
+
+
+def _event_number(values: _Values, config: Config, n: int) -> np.ndarray:
+    numbers = _flat(values, config.data.event_id, "data.event_id", n)
+    if numbers.dtype.kind not in "iu":
+        raise InputError(f"data.event_id: '{config.data.event_id}' must give integers, and gives {numbers.dtype}")
+    if numbers.dtype.kind == "i" and n and numbers.min() < 0:
+        raise InputError(f"data.event_id: '{config.data.event_id}' is negative ({numbers.min()}) for some events")
+    return numbers.astype(np.uint64)
+
+
+def check_makers(config: Config) -> None:
+    """Check that every feature maker finds the columns that it reads.
+
+    Raises:
+        ConfigError: one does not.
+    """
+    events = [each.name for each in config.features.events + config.features.spectators]
+    objects = {name: [f.name for f in block.fields] for name, block in schema_of(config).objects.items()}
+    for maker in config.preparation.feature_makers:
+        maker.check(events, objects)  # type: ignore[attr-defined]
+        events += [name for name, _, _ in maker.outputs()]  # type: ignore[attr-defined]

@@ -1,0 +1,263 @@
+"""ROOT ntuples to dataset files, streaming."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nntrainer import __version__
+from nntrainer.config import Config, Sample
+from nntrainer.dataset.build import Rows, build, check_makers, required_branches
+from nntrainer.dataset.schema import Schema, schema_of
+from nntrainer.dataset.store import StoreWriter, open_store
+from nntrainer.errors import InputError, StoreError, nearest, one_of
+from nntrainer.ntuples.reader import FileIdentity, expand, identity, open_tree
+from nntrainer.progress import Progress, silent
+from nntrainer.provenance import git_commit
+
+
+@dataclass(frozen=True)
+class Converted:
+    """One sample's dataset file.
+
+    Attributes:
+        sample: its name.
+        path: the file.
+        events: events selected.
+        entries: entries read.
+        sum_before: sum of weights of all entries.
+        sum_after: sum of weights of the selected events.
+        overflow: for each collection, events with more objects than are kept.
+        skipped: whether the file was up to date.
+        seconds: the time it took.
+    """
+
+    sample: str
+    path: Path
+    events: int
+    entries: int
+    sum_before: float
+    sum_after: float
+    overflow: dict[str, int]
+    skipped: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """All samples, and how many event ids occur more than once in or across them."""
+
+    samples: tuple[Converted, ...]
+    duplicates: dict[str, int]
+
+    @property
+    def paths(self) -> list[Path]:
+        """The dataset files."""
+        return [each.path for each in self.samples]
+
+
+def dataset_path(config: Config, sample: str) -> Path:
+    """Return where the dataset file of a sample lies."""
+    return config.data.directory / config.data_digest()[:12] / f"{sample}.h5"
+
+
+def convert(
+    config: Config,
+    *,
+    samples: Sequence[str] | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Conversion:
+    """Convert samples; those whose file is up to date are skipped.
+
+    Args:
+        config: the configuration.
+        samples: names; all if absent.
+        force: convert again in any case.
+        progress: told how far the work has come.
+
+    Returns:
+        What was made, and the count of duplicate event ids.
+
+    Raises:
+        InputError: a file, tree or branch is missing or damaged, or no event is selected.
+        ConfigError: a feature maker asks for what is not there.
+    """
+    names = [sample.name for sample in config.data.samples]
+    for name in samples or ():
+        if name not in names:
+            raise InputError(f"there is no sample '{name}'; samples are {one_of(names)}.{nearest(name, names)}")
+    check_makers(config)
+    done = tuple(
+        _sample(config, sample, force, progress or silent())
+        for sample in config.data.samples
+        if samples is None or sample.name in samples
+    )
+    return Conversion(done, duplicate_event_ids({each.sample: each.path for each in done}))
+
+
+def _sample(config: Config, sample: Sample, force: bool, progress: Progress) -> Converted:
+    started = time.monotonic()
+    path = dataset_path(config, sample.name)
+    files = [identity(each) for each in expand(sample.files)]
+    if not force and (there := _up_to_date(path, files, sample)) is not None:
+        return there
+    counters = _Counters()
+    schema = schema_of(config)
+    with StoreWriter(path, schema) as writer:
+        for source, file in enumerate(files):
+            for start, rows in _chunks(config, sample, file.path, progress):
+                counters.add(rows, start)
+                writer.append(*_tables(schema, config, sample, rows, start, source))
+            counters.close_source(file)
+        if counters.events == 0:
+            selections = [text for text in (config.data.selection, sample.selection) if text]
+            why = f"the selection '{' and '.join(selections)}' keeps none of" if counters.entries else "there are"
+            raise InputError(
+                f"sample '{sample.name}' has no event: {why} {counters.entries:,} entries in {files[0].path}"
+                + (f" and {len(files) - 1} more files" if len(files) > 1 else "")
+            )
+        writer.attrs = _attributes(config, sample, counters)
+    return _converted(sample.name, path, writer.attrs, False, time.monotonic() - started)
+
+
+def _chunks(config: Config, sample: Sample, path: str, progress: Progress) -> Iterator[tuple[int, Rows]]:
+    name = sample.tree or config.data.tree
+    with open_tree(path, name) as tree:
+        branches = required_branches(config, sample, tree.branches)
+        tree.require(branches)
+        progress.start(f"convert {sample.name}", tree.entries)
+        for start in range(0, tree.entries, config.data.chunk_events):
+            stop = min(start + config.data.chunk_events, tree.entries)
+            try:
+                arrays = tree.read(branches, start, stop)
+                rows = build(config, arrays, sample=sample, start=start, entries=stop - start)
+            except InputError as error:
+                text = str(error)
+                raise InputError(text if text.startswith(path) else f"{path}: tree '{name}': {text}") from None
+            yield start, rows
+            progress.advance(stop - start)
+        progress.finish()
+
+
+@dataclass
+class _Counters:
+    entries: int = 0
+    events: int = 0
+    before: float = 0.0
+    after: float = 0.0
+    overflow: dict[str, int] = field(default_factory=dict)
+    non_finite: dict[str, int] = field(default_factory=dict)
+    sources: list[dict[str, Any]] = field(default_factory=list)
+    in_source: int = 0
+
+    def add(self, rows: Rows, start: int) -> None:
+        weight = rows.weight if rows.weight is not None else np.zeros(0)
+        self.entries += len(rows.selected)
+        self.in_source = start + len(rows.selected)
+        self.events += int(rows.selected.sum())
+        self.before += float(weight[np.isfinite(weight)].sum())
+        self.after += float(weight[rows.selected].sum())
+        for mine, new in ((self.overflow, rows.overflow), (self.non_finite, rows.non_finite)):
+            for name, count in new.items():
+                mine[name] = mine.get(name, 0) + count
+
+    def close_source(self, file: FileIdentity) -> None:
+        self.sources.append({**file.as_dict(), "entries": [0, self.in_source]})
+        self.in_source = 0
+
+
+def _tables(
+    schema: Schema, config: Config, sample: Sample, rows: Rows, start: int, source: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the selected rows as structured arrays."""
+    take = np.flatnonzero(rows.selected)
+    events = np.empty(len(take), schema.dtype())
+    events["eventNumber"] = rows.event_number[take]
+    events["entry"] = take + start
+    events["source"] = source
+    events["label"] = config.data.labels.index(sample.label)
+    events["weight"] = rows.weight[take] if rows.weight is not None else 0
+    for name, column in rows.events.items():
+        events[name] = column[take]
+    objects = {}
+    for name, block in schema.objects.items():
+        objects[name] = np.empty((len(take), block.max), block.dtype())
+        for column_name, column in rows.objects[name].items():
+            objects[name][column_name] = column[take]
+    return events, objects
+
+
+def _attributes(config: Config, sample: Sample, counters: _Counters) -> dict[str, Any]:
+    return {
+        "tool_version": __version__,
+        "git_commit": git_commit(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "config_digest": config.data_digest(),
+        "sample": sample.name,
+        "label": sample.label,
+        "labels": list(config.data.labels),
+        "signal": config.data.signal_label,
+        "tree": sample.tree or config.data.tree,
+        "selection": [text for text in (config.data.selection, sample.selection) if text],
+        "luminosity_ipb": config.data.luminosity_ipb,
+        "sources": counters.sources,
+        "entries": {"before": counters.entries, "after": counters.events},
+        "sum_of_weights": {"before": counters.before, "after": counters.after},
+        "overflow": counters.overflow,
+        "non_finite": counters.non_finite,
+    }
+
+
+def _converted(sample: str, path: Path, attrs: dict[str, Any], skipped: bool, seconds: float) -> Converted:
+    return Converted(
+        sample,
+        path,
+        attrs["entries"]["after"],
+        attrs["entries"]["before"],
+        attrs["sum_of_weights"]["before"],
+        attrs["sum_of_weights"]["after"],
+        attrs["overflow"],
+        skipped,
+        seconds,
+    )
+
+
+def _up_to_date(path: Path, files: list[FileIdentity], sample: Sample) -> Converted | None:
+    if not path.exists():
+        return None
+    try:
+        with open_store(path) as store:
+            there = [f"{source['uuid']}:{source['size']}" for source in store.attrs["sources"]]
+            if there == [file.key() for file in files]:
+                return _converted(sample.name, path, store.attrs, True, 0.0)
+    except (StoreError, KeyError):
+        pass  # an unreadable file is made again
+    return None
+
+
+def duplicate_event_ids(paths: dict[str, Path]) -> dict[str, int]:
+    """Count event ids that occur more than once.
+
+    Args:
+        paths: dataset files by sample.
+
+    Returns:
+        For each sample the repeated ids within it, and under ``between samples`` those across samples.
+    """
+    unique, result = [], {}
+    for name, path in paths.items():
+        with open_store(path) as store:
+            ids = store.column("events", "eventNumber")
+        own = np.unique(ids)
+        result[name] = len(ids) - len(own)
+        unique.append(own)
+    together = np.concatenate(unique) if unique else np.zeros(0, np.uint64)
+    result["between samples"] = len(together) - len(np.unique(together))
+    return result

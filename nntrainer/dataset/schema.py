@@ -1,0 +1,84 @@
+"""What a dataset file holds, derived from the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from nntrainer.config import Config
+from nntrainer.config.models import Feature
+
+
+@dataclass(frozen=True)
+class Field:
+    """A column: name, NumPy dtype as text, unit and description."""
+
+    name: str
+    dtype: str = "f4"
+    unit: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class ObjectSchema:
+    """A collection: slots for each event, and the fields of one object (``valid`` comes before them)."""
+
+    max: int
+    fields: tuple[Field, ...]
+
+    def dtype(self) -> np.dtype:
+        """Return the compound type of one object."""
+        return np.dtype([("valid", "?"), *((field.name, field.dtype) for field in self.fields)])
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of the events and of each collection."""
+
+    events: tuple[Field, ...]
+    objects: dict[str, ObjectSchema]
+
+    def dtype(self) -> np.dtype:
+        """Return the compound type of one event."""
+        return np.dtype([(field.name, field.dtype) for field in self.events])
+
+
+NetworkInputs = Schema
+"""The columns a network sees, in order."""
+
+BOOKKEEPING = (
+    Field("eventNumber", "u8", "", "event id; decides the fold"),
+    Field("entry", "i8", "", "entry in the source tree"),
+    Field("source", "i4", "", "position in the file's list of sources"),
+    Field("label", "i1", "", "class, as position in the list of labels"),
+    Field("weight", "f4", "", "event weight with sign, luminosity included"),
+)
+
+
+def _fields(features: Iterable[Feature]) -> tuple[Field, ...]:
+    return tuple(Field(each.name, "f4", each.unit, each.description) for each in features)
+
+
+def _objects(config: Config) -> dict[str, ObjectSchema]:
+    blocks = config.features.objects
+    return {name: ObjectSchema(block.max, _fields(block.features)) for name, block in blocks.items()}
+
+
+def made_fields(config: Config) -> tuple[Field, ...]:
+    """Return the columns that feature makers add."""
+    makers = config.preparation.feature_makers
+    return tuple(Field(name, "f4", unit, text) for maker in makers for name, unit, text in maker.outputs())
+
+
+def schema_of(config: Config) -> Schema:
+    """Return the schema of a configuration's dataset files."""
+    features = config.features
+    events = BOOKKEEPING + _fields(features.events) + _fields(features.spectators) + made_fields(config)
+    return Schema(events, _objects(config))
+
+
+def network_inputs(config: Config) -> NetworkInputs:
+    """Return what the network sees: event features, then made features; and the collections."""
+    return Schema(_fields(config.features.events) + made_fields(config), _objects(config))

@@ -1,0 +1,97 @@
+"""The whole model: raw named inputs, scaling, network, probabilities."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nntrainer.config import Config
+from nntrainer.dataset.schema import network_inputs
+from nntrainer.networks.inputs import ModelInputs, Range, Scaling
+
+SCORES = "scores"
+"""Name of the last layer, which turns logits into probabilities."""
+
+
+def build_model(config: Config, scaling: Scaling, seed: int) -> Any:
+    """Build the network that a configuration asks for.
+
+    Args:
+        config: the configuration.
+        scaling: the input scaling, stored in the model.
+        seed: decides the initial weights and the dropout; sets the seeds of Python, NumPy and Keras.
+
+    Returns:
+        A Keras model with float32 inputs ``events`` (F,) where there are event features, and ``<collection>``
+        (max, F) and ``<collection>_valid`` (max,) for each collection. Its output ``scores`` is P(signal),
+        shape (1,), for two labels, and the probabilities in label order for more.
+    """
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    tensors, inputs = _inputs(config, scaling)
+    labels = len(config.data.labels)
+    logits = config.model.build(inputs, 1 if labels == 2 else labels)  # type: ignore[attr-defined]
+    scores = keras.layers.Activation("sigmoid" if labels == 2 else "softmax", name=SCORES)(logits)
+    model = keras.Model(tensors, scores, name=config.model.name)
+    for name, fitted in scaling.ranges.items():
+        model.get_layer(f"{name}_scale").set_weights([fitted.mean, fitted.scale])
+    return model
+
+
+def logits_model(model: Any) -> Any:
+    """Return a model that shares everything with the given one but ends at the logits, for a stable loss."""
+    import keras
+
+    return keras.Model(
+        {tensor.name: tensor for tensor in model.inputs}, model.get_layer(SCORES).input, name=f"{model.name}_logits"
+    )
+
+
+def load_model(path: Path) -> Any:
+    """Load a saved model with the layers that this package adds to Keras.
+
+    Args:
+        path: a ``.keras`` file.
+
+    Returns:
+        The Keras model, not compiled.
+    """
+    import keras
+
+    from nntrainer.networks.layers.scale import Scale
+
+    return keras.saving.load_model(path, compile=False, custom_objects={"Scale": Scale})
+
+
+def _inputs(config: Config, scaling: Scaling) -> tuple[dict[str, Any], ModelInputs]:
+    import keras
+
+    from nntrainer.networks.layers.scale import Scale
+
+    wanted = network_inputs(config)
+    tensors: dict[str, Any] = {}
+    inputs = ModelInputs()
+
+    def add(name: str, shape: tuple[int, ...]) -> Any:
+        tensors[name] = keras.Input(shape, dtype="float32", name=name)
+        return tensors[name]
+
+    def scaled(name: str, shape: tuple[int, ...]) -> Any:
+        _check(name, scaling.ranges[name], shape[-1])
+        return Scale(name=f"{name}_scale")(add(name, shape))
+
+    if wanted.events:
+        inputs.events = scaled("events", (len(wanted.events),))
+    for name, block in wanted.objects.items():
+        objects = scaled(name, (block.max, len(block.fields)))
+        mask = add(f"{name}_valid", (block.max,))
+        column = keras.layers.Reshape((block.max, 1), name=f"{name}_column")(mask)
+        inputs.masks[name] = mask
+        inputs.objects[name] = keras.layers.Multiply(name=f"{name}_masked")([objects, column])
+    return tensors, inputs
+
+
+def _check(name: str, fitted: Range, features: int) -> None:
+    if fitted.mean.shape != (features,) or fitted.scale.shape != (features,):
+        raise ValueError(f"scaling of '{name}' has shape {fitted.mean.shape}, not ({features},)")

@@ -1,0 +1,253 @@
+"""Read ntuples: find files, open trees, stream chunks of branches."""
+
+from __future__ import annotations
+
+import glob
+import os
+import struct
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nntrainer.errors import InputError, nearest, one_of
+
+ATTEMPTS = 3
+BACKOFF_S = 0.5
+T = TypeVar("T")
+
+# What uproot raises on bytes that are not what their headers say.
+_DAMAGED = (ValueError, OSError, EOFError, KeyError, IndexError, struct.error, zlib.error, TypeError, AssertionError)
+_DAMAGED += (NotImplementedError, AttributeError, OverflowError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class FileIdentity:
+    """What tells two versions of a file apart; the time of change is for people, not for comparison."""
+
+    path: str
+    size: int
+    uuid: str
+    mtime_ns: int | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+    def key(self) -> str:
+        """Return what means "the same input"."""
+        return f"{self.uuid}:{self.size}"
+
+
+def is_remote(path: str) -> bool:
+    """Return whether a path is an address such as ``root://host//file``."""
+    return "://" in path
+
+
+def expand(patterns: Sequence[str]) -> list[str]:
+    """Find files.
+
+    Args:
+        patterns: paths, globs, or remote addresses, which are taken as they are.
+
+    Returns:
+        The paths, sorted within a pattern, each once.
+
+    Raises:
+        InputError: a pattern matches nothing.
+    """
+    paths: list[str] = []
+    for pattern in patterns:
+        if is_remote(pattern):
+            paths.append(pattern)
+            continue
+        pattern = os.path.expanduser(pattern)
+        found = [pattern] if os.path.isfile(pattern) else sorted(glob.glob(pattern, recursive=True))
+        if not found:
+            folder = Path(pattern).parent
+            near = nearest(Path(pattern).name, (p.name for p in folder.glob("*.root"))) if folder.is_dir() else ""
+            where = "" if folder.is_dir() or glob.has_magic(str(folder)) else f"; the directory {folder} does not exist"
+            raise InputError(f"no file matches '{pattern}'{where}.{near}")
+        paths += found
+    return list(dict.fromkeys(paths))
+
+
+def _attempt(path: str, work: Callable[[], T]) -> T:
+    """Call ``work``, several times for remote files, and turn what goes wrong into a sentence."""
+    attempts = ATTEMPTS if is_remote(path) else 1
+    for attempt in range(1, attempts + 1):
+        try:
+            return work()
+        except InputError:
+            raise
+        except FileNotFoundError as error:
+            if not is_remote(path):
+                raise InputError(f"{path}: no such file") from None
+            problem: Exception = error
+        except ModuleNotFoundError:
+            raise
+        except _DAMAGED as error:
+            problem = error
+        if attempt < attempts:
+            time.sleep(BACKOFF_S * 2 ** (attempt - 1))
+    reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:160]
+    if is_remote(path):
+        raise InputError(f"{path}: cannot be read after {attempts} attempts: {reason}")
+    raise InputError(f"{path}: not a readable ROOT file, perhaps truncated or damaged ({reason})")
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[Any]:
+    import uproot
+
+    if not is_remote(path):
+        if not os.path.exists(path):
+            raise InputError(f"{path}: no such file")
+        if os.path.getsize(path) < 64:
+            raise InputError(f"{path}: not a ROOT file; it has {os.path.getsize(path)} bytes")
+        with open(path, "rb") as handle:
+            if handle.read(4) != b"root":
+                raise InputError(f"{path}: not a ROOT file; it does not begin with 'root'")
+    file = _attempt(path, lambda: uproot.open(path))
+    try:
+        yield file
+    finally:
+        file.close()
+
+
+def identity(path: str) -> FileIdentity:
+    """Return size and UUID of a ROOT file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    with _opened(path) as file:
+        source = file.file
+        size = int(source.source.num_bytes) if is_remote(path) else os.path.getsize(path)
+        if not is_remote(path) and size < source.fEND:
+            raise InputError(
+                f"{path}: truncated; its header speaks of {source.fEND:,} bytes and {size:,} are there"
+            )
+        mtime = None if is_remote(path) else os.stat(path).st_mtime_ns
+        return FileIdentity(path, size, str(source.uuid), mtime)
+
+
+def _kinds(file: Any) -> dict[str, str]:
+    """Return the class of every tree by path without cycle."""
+    classes = file.classnames(recursive=True, cycle=False)
+    return {name: kind for name, kind in classes.items() if kind.startswith(("TTree", "TNtuple", "TChain")) or "RNTuple" in kind}
+
+
+def list_trees(path: str) -> list[str]:
+    """Return the names of all TTrees and RNTuples of a file, without cycles.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    with _opened(path) as file:
+        return list(_attempt(path, lambda: _kinds(file)))
+
+
+class NtupleTree:
+    """An open TTree or RNTuple.
+
+    Attributes:
+        path: the file.
+        name: the tree's name.
+        kind: ``TTree`` or ``RNTuple``.
+        entries: number of entries.
+        branches: names of all branches.
+    """
+
+    def __init__(self, path: str, name: str, kind: str, handle: Any) -> None:
+        self.path = path
+        self.name = name
+        self.kind = "RNTuple" if "RNTuple" in kind else "TTree"
+        self.handle = handle
+        self.entries = int(handle.num_entries)
+        self.branches: list[str] = list(dict.fromkeys(handle.keys()))
+
+    def require(self, names: Sequence[str]) -> None:
+        """Check that branches exist.
+
+        Raises:
+            InputError: some do not; all are named, each with the nearest that does.
+        """
+        there = set(self.branches)
+        missing = [name for name in names if name not in there]
+        if missing:
+            listed = " ".join(f"'{name}'{'.' + near if (near := nearest(name, there)) else '.'}" for name in missing)
+            word = "branch" if len(missing) == 1 else "branches"
+            raise InputError(f"{self.path}: tree '{self.name}' has no {word} {listed}")
+
+    def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Any]:
+        """Read branches.
+
+        Args:
+            names: exact names.
+            start: first entry.
+            stop: entry after the last one.
+
+        Returns:
+            Arrays by name: NumPy where a branch has one number an event, awkward otherwise.
+
+        Raises:
+            InputError: a branch is missing or cannot be read.
+        """
+        import awkward
+
+        self.require(names)
+        result = {}
+        for name in names:
+            branch = self.handle[name]
+            array = _attempt(self.path, lambda branch=branch: branch.array(entry_start=start, entry_stop=stop, library="ak"))
+            # A branch of numbers becomes NumPy; strings, too, are one-dimensional but have parameters.
+            flat = array.ndim == 1 and not awkward.parameters(array) and not awkward.fields(array)
+            result[name] = awkward.to_numpy(array) if flat else array
+        return result
+
+
+@contextmanager
+def open_tree(path: str, tree: str) -> Iterator[NtupleTree]:
+    """Open a tree for reading.
+
+    Args:
+        path: the file.
+        tree: its name, with directories if it lies in one.
+
+    Yields:
+        The tree.
+
+    Raises:
+        InputError: the file cannot be read, or has no such tree.
+    """
+    with _opened(path) as file:
+        kinds = _attempt(path, lambda: _kinds(file))
+        if tree not in kinds:
+            has = f"it has {one_of(kinds)}" if kinds else "it has none"
+            raise InputError(f"{path}: there is no tree '{tree}'; {has}.{nearest(tree, kinds)}")
+        handle = _attempt(path, lambda: file[tree])
+        yield NtupleTree(path, tree, kinds[tree], handle)
+
+
+def iterate(
+    path: str, tree: str, names: Sequence[str], chunk_events: int
+) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """Stream a tree in chunks; memory is bounded by the chunk.
+
+    Args:
+        path: the file.
+        tree: the tree's name.
+        names: exact names of branches.
+        chunk_events: largest number of entries in a chunk.
+
+    Yields:
+        First entry, entry after the last, arrays by name.
+    """
+    with open_tree(path, tree) as opened:
+        for start in range(0, opened.entries, chunk_events):
+            stop = min(start + chunk_events, opened.entries)
+            yield start, stop, opened.read(names, start, stop)

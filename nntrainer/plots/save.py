@@ -1,0 +1,48 @@
+"""Figures to files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib.pyplot as plt
+
+from nntrainer.plots import style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# No dates and no versions: the same figure gives the same bytes.
+FORMATS: dict[str, dict[str, Any]] = {
+    "png": {"dpi": 150, "metadata": {"Software": None}},
+    "pdf": {"metadata": {"CreationDate": None, "Creator": None, "Producer": None}},
+}
+
+
+def save(figure: Figure, path: str | Path) -> list[Path]:
+    """Write a figure as PNG and PDF, each aside first and then renamed, and close it.
+
+    Args:
+        figure: the figure.
+        path: where, without suffix; missing directories are made.
+
+    Returns:
+        The files written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = []
+    try:
+        for kind, options in FORMATS.items():
+            final = path.with_name(f"{path.name}.{kind}")
+            part = path.with_name(f"{path.name}.{kind}.part")
+            try:
+                with style.context():
+                    figure.savefig(part, format=kind, **options)
+                part.replace(final)
+            finally:
+                part.unlink(missing_ok=True)
+            written.append(final)
+    finally:
+        plt.close(figure)
+    return written
