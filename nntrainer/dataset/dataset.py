@@ -42,7 +42,9 @@ def open_dataset(where: Config | str | Path | Sequence[str | Path]) -> Dataset:
             return Dataset([path])
         found = sorted(path.glob("*.h5"))
         if not found:
-            raise StoreError(f"{path} is a directory without dataset files (.h5); run `nntrainer convert` first")
+            raise StoreError(
+                f"{path} is a directory without dataset files (.h5); run `nntrainer convert` first"
+            )
         return Dataset(found)
     return Dataset([Path(path) for path in where])
 
@@ -95,7 +97,7 @@ class Dataset:
                     )
             if store.schema != first.schema:
                 raise StoreError(
-                    f"{store.path} has other fields than {first.path}; convert both with the same configuration"
+                    f"{store.path} has other fields than {first.path}; convert both with one configuration"
                 )
 
     def __len__(self) -> int:
@@ -118,7 +120,8 @@ class Dataset:
         if group not in self.schema.objects:
             groups = ["events", *self.schema.objects]
             raise StoreError(
-                f"{self.paths[0]} has no dataset '{group}'; there are {one_of(groups)}.{nearest(group, groups)}"
+                f"{self.paths[0]} has no dataset '{group}'; there are {one_of(groups)}."
+                f"{nearest(group, groups)}"
             )
         return ["valid", *(field.name for field in self.schema.objects[group].fields)]
 
@@ -158,7 +161,8 @@ class Dataset:
         return self._read(name, fields)
 
     def _read(self, group: str, fields: Sequence[str] | None) -> np.ndarray:
-        for field in self._fields(group)[:0] if fields is None else fields:
+        self._fields(group)
+        for field in fields or ():
             self._check_field(group, field)
         return self._joined(lambda store: store.read(group, None if fields is None else list(fields)))
 
@@ -166,8 +170,8 @@ class Dataset:
         """Return a DataFrame for notebooks.
 
         Args:
-            group: ``events``: one row an event, with a categorical column ``sample``; or a collection: one row
-                an object, valid ones only, with the index (event, slot).
+            group: ``events``: one row an event, with a categorical column ``sample``; or a collection: one
+                row an object, valid ones only, with the index (event, slot).
 
         Returns:
             The DataFrame; ``event`` counts events from 0 over all samples.

@@ -75,7 +75,7 @@ def rule(config: Config, fold: int | None = None) -> dict[str, Any]:
         fold: the model, from 0; left out of the rule if absent.
 
     Returns:
-        ``kind`` ('folds' or 'fractions'), ``k``, ``fold``, and ``validation_every`` or the three parts in percent.
+        ``kind`` ('folds' or 'fractions'), ``k``, ``fold``, and ``validation_every`` or the parts in percent.
 
     Raises:
         ConfigError: there is no such fold.

@@ -18,8 +18,8 @@ def apply_policy(weight: ArrayLike, policy: WeightPolicy, group: ArrayLike) -> n
 
     Args:
         weight: (n,) signed weights.
-        policy: ``keep``; ``drop`` (negative ones become zero); ``absolute``; ``rescale`` (negative ones become
-            zero and the others are scaled so that the sum of each group stays).
+        policy: ``keep``; ``drop`` (negative ones become zero); ``absolute``; ``rescale`` (negative ones
+            become zero and the others are scaled so that the sum of each group stays).
         group: (n,) int, the sample of each event.
 
     Returns:
@@ -71,8 +71,8 @@ def training_weights(config: Config, weight: ArrayLike, label: ArrayLike, sample
         for number in np.flatnonzero(~(sums > 0)):
             name = config.data.labels[int(classes[number])]
             raise TrainingError(
-                f"the training weights of class '{name}' add up to {sums[number]:g}, so it cannot be balanced "
-                "against the others; check data.weight and preparation.negative_weights.training"
+                f"the training weights of class '{name}' add up to {sums[number]:g}, so it cannot be "
+                "balanced against the others; check data.weight and preparation.negative_weights.training"
             )
         result = result / sums[index]
     mean = result.mean()

@@ -1,0 +1,1 @@
+"""Keras models to ONNX files with metadata and a parity check."""

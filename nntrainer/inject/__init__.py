@@ -1,0 +1,1 @@
+"""ONNX models and ntuples to scored ntuples; never with TensorFlow."""

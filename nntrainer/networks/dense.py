@@ -21,7 +21,7 @@ from nntrainer.networks.inputs import ModelInputs
 
 @NETWORKS.register("dense")
 class Dense(NetworkOptions):
-    """Fully connected layers on all features in one row; each is dense, normalisation, activation, dropout."""
+    """Fully connected layers on all features in one row: dense, normalisation, activation, dropout."""
 
     name: Literal["dense"] = "dense"
     layers: tuple[PositiveInt, ...] = Field((128, 128), min_length=1, description="Units of each layer.")

@@ -44,7 +44,9 @@ def logits_model(model: Any) -> Any:
     import keras
 
     return keras.Model(
-        {tensor.name: tensor for tensor in model.inputs}, model.get_layer(SCORES).input, name=f"{model.name}_logits"
+        {tensor.name: tensor for tensor in model.inputs},
+        model.get_layer(SCORES).input,
+        name=f"{model.name}_logits",
     )
 
 

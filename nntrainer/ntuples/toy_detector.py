@@ -1,6 +1,6 @@
 """The detector of the toy ttH generator: jets, b-tags, missing momentum, the preselection.
 
-Parametrised, not simulated. Rows are events; jets are padded arrays (events, slots) with zeros in empty slots.
+Parametrised, not simulated. Rows are events; jets are padded arrays (events, slots), zero in empty slots.
 Momenta in MeV, angles in radians.
 """
 
@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nntrainer.ntuples.toy_physics import GEV, M_HIGGS, QUARK_MASS, Array, Event
+from nntrainer.ntuples.toy_physics import GEV, QUARK_MASS, Array, Event
 
 PT_MIN, ETA_MAX, DR_MIN = 25 * GEV, 2.5, 0.4
-MISSING = -999.0  # an event variable whose objects are not there, as ATLAS ntuples have it
-# efficiencies of the 85, 77, 70 and 60 % working points by flavour; the bin is 1 + the number of points passed
+# efficiencies of the 85, 77, 70 and 60 % working points by flavour; the bin is 1 + the points passed
 TAG_EFFICIENCY = {5: (0.85, 0.77, 0.70, 0.60), 4: (0.25, 0.10, 0.05, 0.02), 0: (0.02, 0.006, 0.0025, 0.001)}
 BIN_70 = 4
 JET_STOCHASTIC, JET_CONSTANT, ANGLE_SIGMA = 0.8, 0.04, 0.02
@@ -83,8 +82,8 @@ def reconstruct(
 ) -> Reconstructed:
     """Pass a block of events through the detector and the preselection.
 
-    The preselection: the lepton (both, in dilepton events) is found, above 25 GeV within |η| < 2.5 and isolated
-    (ΔR to every jet above 0.4); at least 4 jets (dilepton 3), at least 2 of them b-tagged at 70 %.
+    The preselection: the lepton (both, in dilepton events) is found, above 25 GeV within |η| < 2.5 and
+    isolated (ΔR to every jet above 0.4); at least 4 jets (dilepton 3), at least 2 of them b-tagged at 70 %.
 
     Args:
         rng: The block's stream; all draws come before any cut on jets, so that systematics see the same ones.
@@ -149,7 +148,6 @@ def reconstruct(
         "met_met": met,
         "met_phi": met_phi,
         "mwt_mwt": np.sqrt(2 * leptons["pt"][:, 0] * met * (1 - np.cos(dphi))),
-        **event_variables(jets, counts, leptons),
     }
     return Reconstructed(kept[passed], jets, counts, leptons, scalars)
 
@@ -207,7 +205,7 @@ def _merge(
 ) -> tuple[Array, Array, Array]:
     """Merge, in place, jets closer than DR_MIN, the closest pair first, until none is left.
 
-    The merged jet is in the slot of the harder one, so has its match; flavour and b-tag bin are the higher ones.
+    The merged jet takes the slot, hence the match, of the harder one; flavour and b-tag bin are the higher.
 
     Returns:
         pT, η and φ of the jets; pT is zero in slots that are empty or merged into another.

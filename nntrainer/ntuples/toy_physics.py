@@ -1,24 +1,25 @@
 """The hard process of the toy ttH generator: two top quarks, a pair of jets between them, and their decays.
 
 This is a TOY. It has true kinematics (masses, two-body decays, momentum balance), so that a network has
-something real to learn and the Higgs reconstruction has a right answer, but the spectra are chosen formulae of
-plausible shape: there is no matrix element, no parton shower and no spin correlation. Never quote physics from it.
+something real to learn and the Higgs reconstruction has a right answer, but the spectra are chosen formulae
+of plausible shape: there is no matrix element, no parton shower and no spin correlation. Never quote physics
+from it.
 
 What is drawn:
 
 - ttH: a Higgs boson of 125 GeV (zero width) with a pT of Gamma shape, decaying isotropically to a b pair.
 - ttbb, ttcc, ttlight: instead of the Higgs boson a gluon that splits. Its mass falls from threshold like
   dm / m^2.5 and its pT falls steeply as well, hence a small ΔR of the pair.
-- t t̄ of a mass falling from threshold, which recoil against that and against initial-state radiation (up to four
-  jets), so that all transverse momenta add up to zero. t → W b and W → ℓν or qq′ are isotropic in the rest
-  frames; the W mass is a Breit–Wigner truncated to 60–110 GeV.
+- t t̄ of a mass falling from threshold, which recoil against that and against initial-state radiation (up to
+  four jets), so that all transverse momenta add up to zero. t → W b and W → ℓν or qq′ are isotropic in the
+  rest frames; the W mass is a Breit–Wigner truncated to 60–110 GeV.
 
 What the CP-mixing angle alpha does: a fraction sin²(alpha) of the ttH events is drawn from a "CP-odd"
 hypothesis, in which the pT of the Higgs boson is softer (a scale of 45 instead of 62 GeV) and the top quarks
-are more central in the t t̄ rest frame (1 - cos² instead of flat), so that Δη(t, t̄) is softer as well. Nothing
-else changes, the rate included, and the toy is even in alpha: no observable can see its sign. These are shapes
-to exercise the machinery, not the prediction of a matrix element: at the LHC a CP-odd coupling makes the pT of
-the Higgs boson harder.
+are more central in the t t̄ rest frame (1 - cos² instead of flat), so that Δη(t, t̄) is softer as well.
+Nothing else changes, the rate included, and the toy is even in alpha: no observable can see its sign. These
+are shapes to exercise the machinery, not the prediction of a matrix element: at the LHC a CP-odd coupling
+makes the pT of the Higgs boson harder.
 
 Four-vectors are arrays of shape (4, events, ...), components px, py, pz, E in MeV.
 """
@@ -89,8 +90,8 @@ class Event:
         tops: t and t̄, shape (4, events, 2).
         w_bosons: W+ and W-, shape (4, events, 2).
         pair: The Higgs boson or the splitting gluon, shape (4, events).
-        partons: b of the leptonic top, b of the hadronic top (dilepton: of t and t̄), quarks of the hadronic W,
-            the pair (both harder first), initial-state jets; shape (4, events, PARTONS).
+        partons: b of the leptonic and of the hadronic top (dilepton: of t and t̄), quarks of the hadronic
+            W, the pair (both harder first), initial-state jets; shape (4, events, PARTONS).
         present: Which partons exist, shape (events, PARTONS).
         flavour: 5, 4 or 0, shape (events, PARTONS).
         match: ``jet_truthmatch`` of a jet made of this parton, shape (events, PARTONS).
@@ -265,7 +266,7 @@ def _initial_state(
 
 
 def _pair(rng: np.random.Generator, sample: str, odd: NDArray[np.bool_]) -> tuple[Array, Array, Array]:
-    """The Higgs boson or the gluon: four-vectors (4, events), masses, and the rapidity of the whole system."""
+    """The Higgs boson or the gluon: four-vectors (4, events), masses, and the rapidity of the system."""
     events = odd.size
     u, v, phi = rng.random((3, events))
     boost, relative = rng.standard_normal((2, events))

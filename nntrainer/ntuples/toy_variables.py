@@ -16,9 +16,17 @@ def event_variables(
 ) -> dict[str, NDArray]:
     """Return the event variables of TTHbb, one value an event.
 
-    ``_jets`` means all jets, ``_all`` jets and leptons (without missing momentum), ``_70`` jets b-tagged at 70 %.
-    Fox–Wolfram moments (Phys. Rev. Lett. 41, 1581) are H_l = Σ_ij |p_i||p_j| P_l(cos θ_ij) / (Σ E)², the pairs i = j
-    included; Aplanarity is 3/2 of the smallest eigenvalue of the normalised momentum tensor; Centrality is Σ pT / Σ E.
+    ``_jets`` means all jets, ``_all`` jets and leptons (no missing momentum), ``_70`` jets b-tagged at 70 %.
+    Fox–Wolfram moments (Phys. Rev. Lett. 41, 1581) are H_l = Σ_ij |p_i||p_j| P_l(cos θ_ij) / (Σ E)², with the
+    pairs i = j; Aplanarity is 3/2 of the smallest eigenvalue of Σ p_a p_b / Σ p²; Centrality is Σ pT / Σ E.
+
+    Args:
+        jets: Padded arrays (events, slots), zeros in empty slots.
+        counts: Jets of each event.
+        leptons: Arrays (events, leptons), the leading first: angles to "the" lepton are to that one.
+
+    Returns:
+        Shape (events,) each; pair variables are MISSING in events of fewer than two b-tagged jets.
     """
     jet_p = cartesian(jets["pt"], jets["eta"], jets["phi"], jets["e"])
     lepton_p = cartesian(leptons["pt"], leptons["eta"], leptons["phi"], leptons["e"]).astype(jet_p.dtype)

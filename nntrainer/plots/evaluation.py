@@ -31,22 +31,22 @@ def roc(curves: Mapping[str, tuple[Roc, float]]) -> Figure:
     """
     figure, (axes,) = style.canvas(size=(8, 7))
     axes.set_yscale("log")
-    high = 10.0
+    high, limit = 10.0, 1e5
     for i, (name, (curve, error)) in enumerate(curves.items()):
         take = np.unique(np.linspace(0, len(curve.tpr) - 1, 2000).astype(int))
         tpr, fpr = curve.tpr[take], curve.fpr[take]
-        some = (fpr > 0) & (tpr > 0.01)
+        some = (tpr > 0.02) & (fpr > 1 / limit)
         text = f"{name}: AUC = {curve.auc:.4f} ± {error:.4f}"
         text += "" if curve.monotonic else " (not monotonic: weights < 0)"
         colour, line = style.COLOURS[i % len(style.COLOURS)], ("-", "--", "-.")[i // len(style.COLOURS) % 3]
         axes.plot(tpr[some], 1 / fpr[some], line, color=colour, linewidth=1.8, label=text)
-        high = max(high, float(np.max(1 / fpr[some & (tpr > 0.05)], initial=high)))
-    x = np.linspace(0.01, 1, 200)
+        high = float(np.max(1 / fpr[some], initial=high))
+    x = np.linspace(0.1, 1, 200)
     axes.plot(x, 1 / x, ":", color="grey", linewidth=1.2, label="guessing")
     axes.set_xlim(0, 1)
     axes.set_xlabel("Signal efficiency")
     axes.set_ylabel("Background rejection (1 / background efficiency)")
-    style.make_room(axes, 0.8, min(high, 1e5), style.label(axes))
+    style.make_room(axes, 0.8, high, style.label(axes))
     return figure
 
 
@@ -69,7 +69,9 @@ def confusion(
     figure, (axes,) = style.canvas(size=(side + 1.0, side))
     percent = 100 * np.asarray(matrix, np.float64)
     image = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
-    axes.set_xticks(range(count), labels, rotation=30 if max(map(len, labels)) > 6 else 0)
+    long = max(map(len, labels)) > 6
+    turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if long else {}
+    axes.set_xticks(range(count), labels, **turned)
     axes.set_yticks(range(count), labels)
     axes.tick_params(which="both", length=0)
     axes.minorticks_off()
@@ -79,7 +81,7 @@ def confusion(
     axes.set_xlabel("Predicted class", loc="center")
     axes.set_ylabel("True class", loc="center")
     of = "true" if normalised == "truth" else "predicted"
-    figure.colorbar(image, ax=axes, shrink=0.9).set_label(f"Events of the {of} class [%]", loc="center")
+    figure.colorbar(image, ax=axes, shrink=0.9).set_label(f"Fraction of the {of} class [%]", loc="center")
     style.label_above(axes, f"{'rows' if normalised == 'truth' else 'columns'} add to 100 %")
     return figure
 
@@ -126,7 +128,7 @@ def score(
                 floor = min(floor, float((one.values - one.errors).min()))
         if trained is not None and tested is not None:
             _test_over_train(below, trained, tested, colour)
-    below.set_ylim(0.5, 1.5)
+    below.set_ylim(0.4, 1.6)
     below.set_xlim(low, high)
     below.set_xlabel(name)
     below.set_ylabel("Test / train", loc="center")

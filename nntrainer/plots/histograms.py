@@ -81,30 +81,40 @@ def histogram(values: np.ndarray, weights: np.ndarray, edges: np.ndarray) -> His
 def sensible_edges(samples: Iterable[np.ndarray], bins: int) -> np.ndarray:
     """Choose edges that show most of every sample.
 
-    Integers get bins around them, all of them where there are no more than ``bins``. Otherwise the range
-    goes from the smallest 1 % quantile to the largest 99 % quantile of the samples.
+    Integers get bins around them. The range is the whole one where that is hardly wider than the range from
+    the smallest 1 % quantile to the largest 99 % quantile of the samples (an angle), else the latter, with
+    edges at round numbers.
 
     Args:
         samples: float (N,) each.
-        bins: the most bins wanted.
+        bins: about how many bins.
 
     Returns:
-        float (≤ bins + 1,), rising.
+        float (≤ bins + 2,), rising.
     """
     found = [np.asarray(sample, np.float64) for sample in samples]
     found = [kept for sample in found if (kept := sample[np.isfinite(sample)]).size]
     if not found:
         return np.linspace(0.0, 1.0, bins + 1)
     low, high = min(sample.min() for sample in found), max(sample.max() for sample in found)
-    whole = all(np.all(sample == np.round(sample)) for sample in found)
-    if not whole or high - low >= bins:
-        limits = [np.quantile(sample, (0.01, 0.99)) for sample in found]
-        low, high = min(limit[0] for limit in limits), max(limit[1] for limit in limits)
-    if whole:
-        low, high = np.floor(low), np.ceil(high)
+    limits = [np.quantile(sample, (0.01, 0.99)) for sample in found]
+    inner_low, inner_high = min(limit[0] for limit in limits), max(limit[1] for limit in limits)
+    if all(np.all(sample == np.round(sample)) for sample in found):
+        if high - low >= bins:
+            low, high = np.floor(inner_low), np.ceil(inner_high)
         step = np.ceil((high - low + 1) / bins)
-        return np.arange(low - 0.5, high + 0.5 + step, step)[: int(np.ceil((high - low + 1) / step)) + 1]
-    if high <= low:
-        margin = abs(low) * 0.1 or 0.5
-        low, high = low - margin, high + margin
-    return np.linspace(low, high, bins + 1)
+        return low - 0.5 + step * np.arange(np.ceil((high - low + 1) / step) + 1)
+    if inner_high <= inner_low:
+        margin = abs(inner_low) * 0.1 or 0.5
+        return np.linspace(inner_low - margin, inner_low + margin, bins + 1)
+    if high - low <= 1.15 * (inner_high - inner_low):
+        return np.linspace(low, high, bins + 1)
+    step = _round_up((inner_high - inner_low) / bins)
+    first, last = np.floor(inner_low / step), np.ceil(inner_high / step)
+    return step * np.arange(first, last + 1)
+
+
+def _round_up(number: float) -> float:
+    """Return the next larger number that people like to read as a bin width."""
+    power = 10.0 ** np.floor(np.log10(number))
+    return float(power * min(x for x in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12) if x * power >= number))

@@ -66,7 +66,9 @@ def feature(
         else:
             main.stairs(one.values, one.edges, color=colours[key], linewidth=1.3, linestyle="--", label=key)
     width = edges[1] - edges[0]
-    main.set_ylabel(f"Fraction of entries / {f'{width:.3g} {unit}'.strip()}")
+    whole = bool(np.all(np.mod(edges, 1) == 0.5))
+    each = f"{width:.3g} {unit}".strip()
+    main.set_ylabel("Fraction of entries" + ("" if whole and each == "1" else f" / {each}"))
     box = style.label(
         main, lines=["first and last bin include overflow"] if any(h.outside for h in filled.values()) else []
     )
@@ -77,11 +79,10 @@ def feature(
     _ratio_panel(below, normal.get(signal_label), normal.get(together))
     below.set_xlabel(f"{name} [{unit}]" if unit else name)
     below.set_xlim(edges[0], edges[-1])
-    if np.all(np.mod(edges, 1) == 0.5):
+    if whole:
         below.xaxis.set_major_locator(MaxNLocator(integer=True))
-        below.xaxis.set_minor_locator(MaxNLocator(1))
-        main.tick_params(axis="x", which="minor", length=0)
-        below.tick_params(axis="x", which="minor", length=0)
+        for axes in (main, below):
+            axes.tick_params(axis="x", which="minor", length=0)
     return figure
 
 
@@ -171,7 +172,7 @@ def correlation(names: Sequence[str], values: np.ndarray, weights: np.ndarray, t
     if small:
         for (row, column), number in np.ndenumerate(matrix):
             colour = "white" if abs(number) > 0.6 else "black"
-            text = f"{number:.2f}" if np.isfinite(number) else "–"
+            text = f"{round(number, 2) + 0.0:.2f}" if np.isfinite(number) else "–"
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=10)
     bar = figure.colorbar(image, ax=axes, shrink=0.9)
     bar.set_label("Linear correlation coefficient", loc="center")

@@ -70,6 +70,7 @@ def _settings() -> dict[str, Any]:
         "axes.titlesize": "medium",
         "legend.fontsize": "small",
         "legend.borderpad": 0.6,
+        "xtick.major.pad": 7,
         "ytick.major.size": 8,
         "ytick.minor.size": 4,
         "lines.markersize": 5,
@@ -157,7 +158,7 @@ def _corner(axes: Axes, rows: list[Any]) -> AnchoredOffsetbox:
 
 
 def label_above(axes: Axes, title: str = "") -> None:
-    """Write the label above the frame, where the frame itself is full; the title follows on a second line.
+    """Write the label above the frame, where the frame itself is full; the title follows on its own line.
 
     Args:
         axes: where.
@@ -167,8 +168,7 @@ def label_above(axes: Axes, title: str = "") -> None:
     word = TextArea(_words.label, textprops={"fontweight": "bold", "fontstyle": "italic", "fontsize": 1.1 * size})
     kind = TextArea("Simulation", textprops={"fontsize": 1.1 * size})
     rows: list[Any] = [HPacker(children=[word, kind], align="baseline", pad=0, sep=6)]
-    below = ", ".join(part for part in (_words.description, title) if part)
-    rows += [TextArea(below, textprops={"fontsize": 0.9 * size})] if below else []
+    rows += [TextArea(line, textprops={"fontsize": 0.9 * size}) for line in (_words.description, title) if line]
     box = AnchoredOffsetbox(
         loc="lower left",
         child=VPacker(children=rows, align="left", pad=0, sep=4),
@@ -193,12 +193,18 @@ def make_room(axes: Axes, low: float, high: float, box: AnchoredOffsetbox, **leg
     """
     handles, names = axes.get_legend_handles_labels()
     handles, names = legend.pop("handles", handles), legend.pop("labels", names)
-    inset = axes.legend(handles, names, loc="upper right", ncols=2 if len(names) > 6 else 1, **legend)
     axes.set_ylim(low, high)
-    axes.figure.draw_without_rendering()
-    to_axes = axes.transAxes.inverted()
-    words = box.get_window_extent().transformed(to_axes)
-    names_box = inset.get_window_extent().transformed(to_axes)
+
+    def place(columns: int) -> tuple[Any, Any]:
+        inset = axes.legend(handles, names, loc="upper right", ncols=columns, **legend)
+        inset.set_in_layout(False)  # a wide one must not squeeze the frame
+        axes.figure.draw_without_rendering()
+        return inset, inset.get_window_extent().transformed(axes.transAxes.inverted())
+
+    inset, names_box = place(2 if len(names) > 6 else 1)
+    if names_box.width > 0.95:
+        inset, names_box = place(1)
+    words = box.get_window_extent().transformed(axes.transAxes.inverted())
     bottom = min(words.y0, names_box.y0)
     if words.x1 > names_box.x0:  # side by side they would overlap: put the legend below the label
         inset.set_loc("upper left")

@@ -1,9 +1,9 @@
 """Which events go into which batch, on which worker.
 
-One base permutation of the training events belongs to a fold. Worker ``r`` of ``N`` keeps the base positions
-``r, r + N, …`` and shuffles them anew every epoch, every worker in the same way, so that the batches of all
-workers taken together are groups of ``N`` consecutive base positions. One worker with ``group=N`` goes through
-the events in the same order, so that N workers with batch b can be compared with one with batch N·b.
+One base permutation of the training events belongs to a fold. Worker ``r`` of ``N`` keeps the base
+positions ``r, r + N, …`` and shuffles them anew every epoch, every worker in the same way, so that the
+batches of all workers taken together are groups of ``N`` consecutive base positions. One worker with
+``group=N`` goes through the events in the same order: N workers with batch b equal one with batch N·b.
 """
 
 from __future__ import annotations

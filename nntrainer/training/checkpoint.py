@@ -144,8 +144,8 @@ def load(path: Path, digest: str, variables: Sequence[Any]) -> tuple[State, list
         with h5py.File(path, "r") as file:
             if file.attrs["format"] != FORMAT or file.attrs["digest"] != digest:
                 raise TrainingError(
-                    f"{path}: this checkpoint belongs to another configuration or other data; delete it or give "
-                    "another --run-dir"
+                    f"{path}: this checkpoint belongs to another configuration or other data; delete it "
+                    "or give another --run-dir"
                 )
             state = State.from_json(bytes(file["state"][()]).decode())
             arrays = [file["variables"][name][()] for name in sorted(file["variables"])]
@@ -155,7 +155,9 @@ def load(path: Path, digest: str, variables: Sequence[Any]) -> tuple[State, list
             f"{path}: this checkpoint cannot be read ({error}); delete it to start this fold afresh"
         ) from None
     if [array.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:
-        raise TrainingError(f"{path}: this checkpoint holds another network; delete it to start this fold afresh")
+        raise TrainingError(
+            f"{path}: this checkpoint holds another network; delete it to start this fold afresh"
+        )
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
     return state, best

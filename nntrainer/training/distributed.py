@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 from collections.abc import Sequence
@@ -12,8 +13,8 @@ import numpy as np
 from nntrainer.errors import MissingDependencyError, TrainingError
 
 INSTALL = (
-    "`make venv` builds and installs it, or install the wheel that `scripts/horovod_wheel.sh .venv/bin/python` "
-    "prints, or train with `training.workers=1`"
+    "`make venv` builds and installs it, or install the wheel that "
+    "`scripts/horovod_wheel.sh .venv/bin/python` prints, or train with `training.workers=1`"
 )
 
 
@@ -39,6 +40,9 @@ class Workers:
         rank: number of this process.
         size: number of processes.
         local_rank: number of this process on its machine.
+
+    Args:
+        horovod: ``horovod.tensorflow`` after its ``init``; None for a process on its own.
     """
 
     def __init__(self, horovod: Any = None) -> None:
@@ -161,13 +165,11 @@ def set_up_devices(local_rank: int, workers: int, threads: int) -> None:
         raise TrainingError(
             f"training.workers is {workers}, but this machine has {len(gpus)} GPUs; each worker needs its own"
         )
-    try:
+    # In a process where TensorFlow has run before, as in a notebook, devices and threads stay as they are.
+    with contextlib.suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(threads or max(1, cores() // workers))
         tf.config.threading.set_inter_op_parallelism_threads(2)
         if gpus:
             tf.config.set_visible_devices(gpus[local_rank], "GPU")
             tf.config.experimental.set_memory_growth(gpus[local_rank], True)
-    except RuntimeError:
-        # TensorFlow has run in this process before, as in a notebook: its devices and threads stay as they are.
-        pass
     tf.config.experimental.enable_op_determinism()

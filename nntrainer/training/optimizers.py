@@ -43,4 +43,5 @@ def clipped(clipping: GradientClipping | None, gradients: list[Any]) -> list[Any
         return gradients
     if clipping.norm is not None:
         return list(tf.clip_by_global_norm(gradients, clipping.norm)[0])
-    return [tf.clip_by_value(gradient, -clipping.value, clipping.value) for gradient in gradients]
+    bound = float(clipping.value or 0)
+    return [tf.clip_by_value(gradient, -bound, bound) for gradient in gradients]

@@ -1,0 +1,322 @@
+"""The training of one fold, from the first step or from a checkpoint, to the saved model."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nntrainer.config import Config
+from nntrainer.config.models import digest
+from nntrainer.config.training import ReduceOnPlateau
+from nntrainer.errors import Interrupted, TrainingError
+from nntrainer.networks.inputs import Scaling
+from nntrainer.networks.model import build_model
+from nntrainer.progress import Progress, silent
+from nntrainer.training import checkpoint
+from nntrainer.training.batches import TrainingData, batches, epoch_order
+from nntrainer.training.checkpoint import State
+from nntrainer.training.distributed import Workers, alone
+from nntrainer.training.interrupt import StopRequest
+from nntrainer.training.record import TensorBoard, write_history, write_training
+from nntrainer.training.schedules import rate
+from nntrainer.training.steps import Steps
+
+STEPS_PER_CALL = 100
+"""Steps between two looks at the stop request."""
+
+
+@dataclass(frozen=True)
+class FoldData:
+    """What one worker trains a fold on.
+
+    Attributes:
+        train: its training events.
+        validation: its validation events.
+        scaling: fitted on the training events of all workers.
+        identity: says which data these are, the same on all workers and at every start.
+    """
+
+    train: TrainingData
+    validation: TrainingData
+    scaling: Scaling
+    identity: str
+
+
+def training_digest(config: Config, fold: int, identity: str) -> str:
+    """Return the SHA-256 of what decides the trained weights of a fold."""
+    dump = config.dump()
+    training = {
+        key: value
+        for key, value in dump["training"].items()
+        if key not in ("tensorboard", "threads", "checkpoint_every")
+    }
+    decides = [config.seed, config.data_digest(), config.data.signal_label]
+    return digest([*decides, dump["preparation"], dump["model"], training, fold, identity])
+
+
+def weights_sha256(model: Any) -> str:
+    """Return the SHA-256 (hex) of all weights of a Keras model."""
+    found = hashlib.sha256()
+    for weight in model.weights:
+        found.update(np.ascontiguousarray(weight.value).tobytes())
+    return found.hexdigest()
+
+
+def train_fold(
+    config: Config,
+    fold: int,
+    directory: Path,
+    data: FoldData,
+    *,
+    workers: Workers | None = None,
+    group: int = 1,
+    parent: int | None = None,
+    progress: Progress | None = None,
+) -> Any:
+    """Train one fold and write its history, checkpoints and model.
+
+    Args:
+        config: the configuration.
+        fold: the fold.
+        directory: where its files go and where its checkpoint may lie.
+        data: this worker's events.
+        workers: this process among all; alone if absent.
+        group: on one worker, go through the events in the order of so many workers.
+        parent: process id of the launcher; training stops with a checkpoint when it is gone.
+        progress: told how far the work has come; counts the events of all workers.
+
+    Returns:
+        The trained Keras model.
+
+    Raises:
+        Interrupted: stopped on request, with a checkpoint.
+        TrainingError: the loss is not finite, or the checkpoint is of something else.
+    """
+    training = _Training(config, fold, directory, data, workers or alone(), group, progress or silent())
+    with StopRequest(directory, parent) as stop:
+        try:
+            return training.run(stop)
+        except Interrupted:
+            training.record("interrupted")
+            raise
+        except Exception as error:
+            training.record("failed", error=f"{error}")
+            raise
+        finally:
+            training.board.close()
+            training.progress.finish()
+
+
+class _Training:
+    """One fold in the making."""
+
+    def __init__(
+        self,
+        config: Config,
+        fold: int,
+        directory: Path,
+        data: FoldData,
+        workers: Workers,
+        group: int,
+        progress: Progress,
+    ) -> None:
+        self.config, self.fold, self.directory = config, fold, directory
+        self.options, self.workers, self.group = config.training, workers, group
+        self.progress = progress if workers.chief else silent()
+        self.digest = training_digest(config, fold, data.identity)
+        self.model = build_model(config, data.scaling, config.seed + fold)
+        self.steps = Steps(config, self.model, workers, data.train, data.validation)
+        self.train_events = data.train.events
+        first = self._order(0)
+        self.steps_per_epoch = len(first)
+        self.events_per_epoch = first.size * workers.size
+        self.state = State()
+        self.best: list[np.ndarray] | None = None
+        self.board = TensorBoard(directory / "tensorboard", workers.chief and self.options.tensorboard)
+
+    @property
+    def checkpoint_file(self) -> Path:
+        return self.directory / "checkpoint.h5"
+
+    def run(self, stop: StopRequest) -> Any:
+        self._restore()
+        self.record("running")
+        title = f"fold {self.fold}"
+        self.progress.start(title, self.options.epochs * self.events_per_epoch)
+        batch = self.events_per_epoch // self.steps_per_epoch
+        self.progress.advance(self.state.epoch * self.events_per_epoch + self.state.step * batch)
+        while not self.state.finished:
+            self._epoch(stop, batch)
+        return self._finish()
+
+    def _restore(self) -> None:
+        """Go on from the chief's checkpoint, if there is one; all workers start with the chief's values."""
+        text = None
+        if self.workers.chief:
+            found = checkpoint.load(self.checkpoint_file, self.digest, self.steps.variables)
+            if found is not None:
+                self.state, self.best = found
+            text = self.state.to_json()
+        text = self.workers.from_chief(text)
+        self.state = State.from_json(text or "")
+        self.workers.broadcast(self.steps.variables)
+        self.steps.separate_seeds()
+
+    def _order(self, epoch: int) -> np.ndarray:
+        order = epoch_order(self.train_events, self.config.seed, self.fold, epoch, self.group)
+        return batches(order, self.options.batch_size)
+
+    def _epoch(self, stop: StopRequest, batch: int) -> None:
+        state = self.state
+        order = self._order(state.epoch)
+        start = time.perf_counter()
+        while state.step < len(order):
+            if self.workers.any(stop.requested()):
+                state.epoch_seconds += time.perf_counter() - start
+                self._interrupt()
+            call = order[state.step : state.step + STEPS_PER_CALL]
+            before = time.perf_counter()
+            sums = self.steps.train(call, self._rates(len(call)))
+            state.train_seconds += time.perf_counter() - before
+            state.sums = [float(old + new) for old, new in zip(state.sums, sums, strict=True)]
+            state.step += len(call)
+            self.progress.note(self._note())
+            self.progress.advance(len(call) * batch)
+        self._end_epoch(start)
+
+    def _rates(self, steps: int) -> np.ndarray:
+        options = self.options
+        first = self.state.epoch * self.steps_per_epoch + self.state.step
+        return np.array(
+            [
+                rate(
+                    options.schedule,
+                    options.optimizer.learning_rate,
+                    step,
+                    self.steps_per_epoch,
+                    options.epochs,
+                    self.workers.size if options.scale_learning_rate else 1,
+                    options.scale_warmup_epochs,
+                    self.state.reduction,
+                )
+                for step in range(first, first + steps)
+            ]
+        )
+
+    def _note(self) -> str:
+        loss = self.state.sums[0] / self.state.sums[2] if self.state.sums[2] else math.nan
+        text = f"epoch {self.state.epoch + 1}/{self.options.epochs} loss {loss:.4f}"
+        return text + (f" val {self.state.history[-1]['val_loss']:.4f}" if self.state.history else "")
+
+    def _end_epoch(self, start: float) -> None:
+        state, options = self.state, self.options
+        last_rate = float(np.asarray(self.steps.optimizer.learning_rate.value))
+        self.steps.synchronise()
+        loss, accuracy = self._means(np.array(state.sums), "training")
+        val_loss, val_accuracy = self._means(self.steps.validate(), "validation")
+        improved = state.stopping.update(
+            val_loss, state.epoch, options.early_stopping.min_delta if options.early_stopping else 0.0
+        )
+        if improved and options.early_stopping and options.early_stopping.restore_best:
+            self.best = [np.asarray(each.value) for each in self.model.variables]
+        if isinstance(options.schedule, ReduceOnPlateau):
+            self._plateau(options.schedule, val_loss)
+        row = {
+            "epoch": state.epoch + 1,
+            "loss": loss,
+            "val_loss": val_loss,
+            "accuracy": accuracy,
+            "val_accuracy": val_accuracy,
+            "learning_rate": last_rate,
+            "seconds": round(state.epoch_seconds + time.perf_counter() - start, 3),
+            "events_per_s": round(self.events_per_epoch / max(state.train_seconds, 1e-9), 1),
+        }
+        state.history.append(row)
+        state.epoch += 1
+        state.step, state.sums, state.train_seconds, state.epoch_seconds = 0, [0.0, 0.0, 0.0], 0.0, 0.0
+        patience = options.early_stopping.patience if options.early_stopping else math.inf
+        state.finished = state.epoch >= options.epochs or state.stopping.waited >= patience
+        if self.workers.chief:
+            if state.finished or state.epoch % options.checkpoint_every == 0:
+                self._save()
+            write_history(self.directory / "history.csv", state.history)
+            self.board.add(row)
+            self.record("running")
+
+    def _plateau(self, schedule: ReduceOnPlateau, val_loss: float) -> None:
+        plateau = self.state.plateau
+        plateau.update(val_loss, self.state.epoch, schedule.min_delta)
+        if plateau.waited >= schedule.patience:
+            self.state.reduction *= schedule.factor
+            plateau.waited = 0
+
+    def _means(self, sums: np.ndarray, what: str) -> tuple[float, float]:
+        loss, correct, weight = self.workers.total(sums)
+        if not math.isfinite(loss) or weight <= 0:
+            reason = f"loss is {loss}" if weight > 0 else f"sum of weights is {weight}"
+            raise TrainingError(
+                f"fold {self.fold}: the {what} {reason} in epoch {self.state.epoch + 1}; lower "
+                "training.optimizer.learning_rate, set training.gradient_clipping, or look at the weights"
+            )
+        return float(loss / weight), float(correct / weight)
+
+    def _save(self) -> None:
+        checkpoint.save(self.checkpoint_file, self.digest, self.state, self.steps.variables, self.best)
+
+    def _interrupt(self) -> None:
+        self.steps.synchronise()
+        if self.workers.chief:
+            self._save()
+        raise Interrupted(
+            f"fold {self.fold} is in epoch {self.state.epoch + 1} of {self.options.epochs}; its checkpoint "
+            "is saved and the same command goes on from there"
+        )
+
+    def _finish(self) -> Any:
+        """Check that all workers agree, take the best weights, save the model."""
+        sums = self.workers.everyone(weights_sha256(self.model))
+        if len(set(sums)) > 1:
+            raise TrainingError(f"fold {self.fold}: the workers ended with different weights: {sums}")
+        if self.workers.chief and self.best is not None:
+            for variable, value in zip(self.model.variables, self.best, strict=True):
+                variable.assign(value)
+        self.workers.broadcast(self.model.variables)
+        if self.workers.chief:
+            write_history(self.directory / "history.csv", self.state.history)
+            part = self.directory / "model.part.keras"  # Keras insists on the ending
+            self.model.save(part)
+            os.replace(part, self.directory / "model.keras")
+        self.record("done", weights_sha256=weights_sha256(self.model), weights_sha256_by_worker=sums)
+        return self.model
+
+    def record(self, state: str, **more: Any) -> None:
+        """Write ``training.json``, on the chief."""
+        if not self.workers.chief:
+            return
+        history = self.state.history
+        best = self.state.stopping.epoch
+        train_seconds = sum(self.events_per_epoch / row["events_per_s"] for row in history)
+        write_training(
+            self.directory,
+            state=state,
+            fold=self.fold,
+            digest=self.digest,
+            epochs=self.state.epoch,
+            best_epoch=best + 1 if best >= 0 else None,
+            best_val_loss=self.state.stopping.best if best >= 0 else None,
+            stopped_early=self.state.finished and self.state.epoch < self.options.epochs,
+            seconds=round(sum(row["seconds"] for row in history), 3),
+            workers=self.workers.size,
+            batch_size=self.options.batch_size,
+            events_per_epoch=self.events_per_epoch,
+            events_per_s=round(len(history) * self.events_per_epoch / train_seconds, 1) if history else None,
+            parameters=int(self.model.count_params()),
+            **more,
+        )

@@ -1,0 +1,88 @@
+"""What a training tells: ``history.csv``, ``training.json``, TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nntrainer.rundir import now, write_json, write_text
+
+COLUMNS = (
+    "epoch",
+    "loss",
+    "val_loss",
+    "accuracy",
+    "val_accuracy",
+    "learning_rate",
+    "seconds",
+    "events_per_s",
+)
+
+
+def write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
+    """Write ``history.csv``: one row an epoch, epochs from 1, the learning rate of its last step.
+
+    Args:
+        path: the file.
+        history: the rows.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_text(path, text.getvalue())
+
+
+def read_training(directory: Path) -> dict[str, Any]:
+    """Return ``training.json`` of a fold's directory, empty where there is none or it is damaged."""
+    try:
+        return dict(json.loads((directory / "training.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def write_training(directory: Path, **values: Any) -> None:
+    """Write ``training.json``.
+
+    Args:
+        directory: the fold's directory.
+        **values: what it holds; the time is added.
+    """
+    write_json(directory / "training.json", {**values, "updated": now()})
+
+
+class TensorBoard:
+    """Event files with the columns of the history; does nothing when not asked for.
+
+    Args:
+        directory: where they go.
+        wanted: whether to write any.
+    """
+
+    def __init__(self, directory: Path, wanted: bool) -> None:
+        self._writer: Any = None
+        if wanted:
+            import tensorflow as tf
+
+            self._writer = tf.summary.create_file_writer(str(directory))
+
+    def add(self, row: dict[str, float]) -> None:
+        """Add the row of an epoch."""
+        if self._writer is None:
+            return
+        import tensorflow as tf
+
+        with self._writer.as_default():
+            for name, value in row.items():
+                if name != "epoch":
+                    tf.summary.scalar(name, value, step=int(row["epoch"]))
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the event file."""
+        if self._writer is not None:
+            self._writer.close()
