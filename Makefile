@@ -3,8 +3,8 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 DEMO := demo
-EVENTS ?= 20000
-EPOCHS ?= 10
+EVENTS ?= 60000
+EPOCHS ?= 15
 
 .PHONY: help
 help: ## Show this list

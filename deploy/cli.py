@@ -58,7 +58,8 @@ def submit(
     site_file: Annotated[Path | None, typer.Option("--site-file", help="A site file of your own.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run; time and digest by default.")] = None,
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: training.epochs=3.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key: training.epochs=3."),
     ] = None,
     runs: Runs = Path("runs"),
 ) -> None:
@@ -181,7 +182,10 @@ def list_(runs: Runs = Path("runs"), as_json: Json = False) -> None:
     """List all runs."""
     from deploy.runs import list_runs
 
-    rows = [{"run": str(run.path), "site": run.read("deploy.json").get("site", ""), "state": _state(run)} for run in list_runs(runs)]
+    rows = [
+        {"run": str(run.path), "site": run.read("deploy.json").get("site", ""), "state": _state(run)}
+        for run in list_runs(runs)
+    ]
     if as_json:
         print(json.dumps(rows, indent=1))
     else:

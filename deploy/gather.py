@@ -57,9 +57,9 @@ def gather(run: Run, to: Path | None = None) -> Gathered:
         os.replace(part, mine)
         copied += 1
     if to is not None:
-        for name in ("manifest.json", "run.json", "deploy.json"):
-            shutil.copyfile(run.path / name, target / f"{name}.part")
-            os.replace(target / f"{name}.part", target / name)
+        for record in ("manifest.json", "run.json", "deploy.json"):
+            shutil.copyfile(run.path / record, target / f"{record}.part")
+            os.replace(target / f"{record}.part", target / record)
     return Gathered(target, len(listed), total, copied)
 
 

@@ -94,6 +94,13 @@ def list_runs(root: Path) -> list[Run]:
 def find(text: str, root: Path) -> Run:
     """Find a run by its directory, by ``name/run``, or by its name alone: the latest of it.
 
+    Args:
+        text: what the user wrote.
+        root: the directory of all runs.
+
+    Returns:
+        The run.
+
     Raises:
         RunNotFoundError: there is none.
     """

@@ -11,7 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from deploy.errors import SiteError
 from nntrainer.errors import nearest, one_of
 
-DIRECTORIES = (Path("~/.config/nntrainer/sites"), Path("configs/sites"), Path(__file__).parent.parent / "configs/sites")
+DIRECTORIES = (
+    Path("~/.config/nntrainer/sites"),
+    Path("configs/sites"),
+    Path(__file__).parent.parent / "configs/sites",
+)
 
 
 class Site(BaseModel):

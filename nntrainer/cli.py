@@ -62,9 +62,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if _debug or (error.name or "").startswith(("nntrainer", "deploy")):
             raise
-        _say(
-            f"error: the package '{error.name}' is not installed; `pip install nntrainer[train]` has everything"
-        )
+        _say(f"error: the package '{error.name}' is not installed; `pip install nntrainer[train]` has everything")
         sys.exit(2)
     except KeyboardInterrupt:
         _say("interrupted")
@@ -120,9 +118,7 @@ def check(
 def generate(
     output: Annotated[Path, typer.Argument(help="Directory for the files.")],
     events: Annotated[int, typer.Option(min=1, help="Events of each sample.")] = 20_000,
-    sample: Annotated[
-        list[str] | None, typer.Option(help="ttH, ttbb, ttcc, ttlight; all by default.")
-    ] = None,
+    sample: Annotated[list[str] | None, typer.Option(help="ttH, ttbb, ttcc, ttlight; all by default.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 42,
     files: Annotated[int, typer.Option(min=1, help="Files a sample.")] = 1,
     tree: Annotated[list[str] | None, typer.Option(help="Trees; nominal_Loose by default.")] = None,
@@ -234,9 +230,7 @@ def train(
 
         convert_samples(loaded, progress=for_terminal())
         done = train_folds(loaded, directory, folds=fold, progress=for_terminal())
-    rows = [
-        [each.fold, each.epochs, f"{each.seconds:.1f} s", run_relative(directory, each.fold)] for each in done
-    ]
+    rows = [[each.fold, each.epochs, f"{each.seconds:.1f} s", run_relative(directory, each.fold)] for each in done]
     _table(f"Trained in {directory.path}", ["fold", "epochs", "time", "model"], rows)
 
 
@@ -266,12 +260,8 @@ def inject(
     files: Annotated[list[str], typer.Argument(help="Ntuples to score: paths, globs or root:// addresses.")],
     model: Annotated[list[Path] | None, typer.Option(help="ONNX model; one for each fold.")] = None,
     run: Annotated[Path | None, typer.Option("--run-dir", help="Take the models of this run.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the scored files.")] = Path(
-        "scored"
-    ),
-    tree: Annotated[
-        list[str] | None, typer.Option(help="Tree to score; '*' for all. May be repeated.")
-    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the scored files.")] = Path("scored"),
+    tree: Annotated[list[str] | None, typer.Option(help="Tree to score; '*' for all. May be repeated.")] = None,
     mode: Annotated[str | None, typer.Option(help="friend or copy.")] = None,
     branch: Annotated[str | None, typer.Option(help="Prefix of the score branches.")] = None,
     default: Annotated[float | None, typer.Option(help="Score of events outside the selection.")] = None,
@@ -287,9 +277,7 @@ def inject(
         models += sorted((run / "models").glob("*.onnx"))
     if not models:
         where = f"{run / 'models'} holds no ONNX file" if run is not None else "no model is given"
-        raise NNTrainerError(
-            f"{where}; give --model FILE.onnx for each fold, or --run-dir with exported models"
-        )
+        raise NNTrainerError(f"{where}; give --model FILE.onnx for each fold, or --run-dir with exported models")
     done = inject_files(
         models,
         expand(files),
@@ -322,9 +310,7 @@ def run(
     _stages(_load(config, overrides), run_dir, runs, stage, new=new, force=force)
 
 
-def _stages(
-    config: Config, run_dir: Path | None, runs: Path, stages: list[str] | None, **options: bool
-) -> RunResult:
+def _stages(config: Config, run_dir: Path | None, runs: Path, stages: list[str] | None, **options: bool) -> RunResult:
     from nntrainer.pipeline import run as run_stages
     from nntrainer.progress import for_terminal
 

@@ -13,16 +13,24 @@ from typing import Any
 
 from nntrainer import __version__
 
-PACKAGES = ("numpy", "uproot", "awkward", "h5py", "keras", "tensorflow", "tensorflow-cpu", "horovod", "onnx")
+PACKAGES: tuple[str, ...] = (
+    "numpy",
+    "uproot",
+    "awkward",
+    "h5py",
+    "keras",
+    "tensorflow",
+    "tensorflow-cpu",
+    "horovod",
+    "onnx",
+)
 PACKAGES += ("onnxruntime", "tf2onnx", "scikit-learn")
 
 
 @cache
 def git_commit() -> str:
     """Return the commit of the checkout this package runs from (``-dirty`` appended), or ``unknown``."""
-    if (
-        given := os.environ.get("NNTRAINER_GIT_COMMIT")
-    ) is not None:  # set inside images, which have no checkout
+    if (given := os.environ.get("NNTRAINER_GIT_COMMIT")) is not None:  # set inside images, which have no checkout
         return given
     root = Path(__file__).resolve().parent.parent
     git = shutil.which("git")

@@ -105,6 +105,9 @@ class RunDir:
     def claim(self, config: Config) -> None:
         """Write the resolved configuration, or check that the directory already belongs to it.
 
+        Args:
+            config: the configuration.
+
         Raises:
             RunError: the directory holds the run of another configuration.
         """
@@ -142,11 +145,7 @@ class RunDir:
         files = []
         for path in sorted(self.path.rglob("*")):
             relative = path.relative_to(self.path)
-            if (
-                not path.is_file()
-                or relative.parts[0] in (left_out | {"logs", "rendered"})
-                or path.suffix == ".part"
-            ):
+            if not path.is_file() or relative.parts[0] in (left_out | {"logs", "rendered"}) or path.suffix == ".part":
                 continue
             files.append({"path": str(relative), "size": path.stat().st_size, "sha256": sha256(path)})
         write_json(self.manifest, {"created": now(), "files": files})
@@ -174,6 +173,9 @@ def find_or_create(config: Config, root: Path, *, new: bool = False) -> RunDir:
         config: the configuration.
         root: the directory of all runs; a run is ``root/<name>/<time>-<digest>``.
         new: make a new one in any case.
+
+    Returns:
+        The run directory.
     """
     short = run_digest(config)[:8]
     existing = sorted((root / config.name).glob(f"[0-9]*-{short}"))

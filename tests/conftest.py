@@ -18,7 +18,8 @@ class _Downloaded:
 
     def __truediv__(self, name: str) -> Path:
         testdata = pytest.importorskip(
-            "skhep_testdata", reason="no ../shared/data/root; `pip install scikit-hep-testdata` downloads the files"
+            "skhep_testdata",
+            reason="no ../shared/data/root; `pip install scikit-hep-testdata` downloads the files",
         )
         try:
             return Path(testdata.data_path(name))

@@ -11,6 +11,7 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
+
 from nntrainer.cli import main
 
 CONFIG = """\
@@ -137,7 +138,11 @@ CASES: list[tuple[str, Case, list[str]]] = [
     ("truncated file", after(truncate), ["b.root"]),
     ("wrong tree", convert("tree: events", "tree: event"), ["s.root", "'event'", "'events'"]),
     ("missing branch", convert("events: [x]", "events: [xx, jet_ptt]"), ["s.root", "xx", "jet_ptt"]),
-    ("missing branch, check", lambda p: ["check", "--data", p.config("[jet_pt]", "[jet_pr]")], ["jet_pr", "jet_pt"]),
+    (
+        "missing branch, check",
+        lambda p: ["check", "--data", p.config("[jet_pt]", "[jet_pr]")],
+        ["jet_pr", "jet_pt"],
+    ),
     ("jagged event feature", convert("events: [x]", "events: [jet_pt]"), ["jet_pt"]),
     ("flat object feature", convert("[jet_pt]", "[x]"), ["'x'"]),
     ("nothing selected", convert("n > 0", "n > 99"), ["n > 99"]),
@@ -147,9 +152,21 @@ CASES: list[tuple[str, Case, list[str]]] = [
         after(lambda p: write_ntuple(p.folder / "b.root", x=np.full(50, np.nan, np.float32))),
         ["x", "50"],
     ),
-    ("one class", lambda p: ["train", p.config("label: b", "label: s"), "--runs", str(p.folder / "runs")], ["class"]),
-    ("a fold that is not", lambda p: ["train", p.config(), "--fold", "7", "--runs", str(p.folder / "runs")], ["7"]),
-    ("unknown stage", lambda p: ["run", p.config(), "--stage", "trian", "--runs", str(p.folder)], ["'train'"]),
+    (
+        "one class",
+        lambda p: ["train", p.config("label: b", "label: s"), "--runs", str(p.folder / "runs")],
+        ["class"],
+    ),
+    (
+        "a fold that is not",
+        lambda p: ["train", p.config(), "--fold", "7", "--runs", str(p.folder / "runs")],
+        ["7"],
+    ),
+    (
+        "unknown stage",
+        lambda p: ["run", p.config(), "--stage", "trian", "--runs", str(p.folder)],
+        ["'train'"],
+    ),
     ("inspect nothing", lambda p: ["inspect", str(p.folder / "none.h5")], ["none.h5"]),
     ("inspect text", lambda p: ["inspect", p.config()], ["c.yaml"]),
     ("inspect a wrong field", lambda p: ["inspect", str(p.folder / "s.root"), "--field", "xyz"], ["xyz"]),
@@ -165,7 +182,11 @@ CASES: list[tuple[str, Case, list[str]]] = [
 
 @pytest.mark.parametrize(("case", "words"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
 def test_one_sentence(
-    case: Case, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    case: Case,
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     place = Place(tmp_path)
     arguments = case(place)

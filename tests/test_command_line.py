@@ -18,7 +18,18 @@ sys.argv = {argv!r}
 from {package}.cli import main
 main()
 """
-HEAVY = {"tensorflow", "keras", "horovod", "onnxruntime", "onnx", "uproot", "awkward", "pandas", "matplotlib", "h5py"}
+HEAVY = {
+    "tensorflow",
+    "keras",
+    "horovod",
+    "onnxruntime",
+    "onnx",
+    "uproot",
+    "awkward",
+    "pandas",
+    "matplotlib",
+    "h5py",
+}
 
 
 @pytest.mark.parametrize("argv", [["nntrainer", "--help"], ["deploy", "--help"], ["nntrainer", "inject", "--help"]])

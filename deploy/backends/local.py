@@ -32,7 +32,13 @@ class LocalBackend:
         folder = run.path / "rendered"
         folder.mkdir(exist_ok=True)
         write_aside(folder / f"{job.name}.sh", self.render(run, job))
-        supervisor = [sys.executable, "-m", "deploy.backends.local_job", str(run.path.resolve()), *job.command]
+        supervisor = [
+            sys.executable,
+            "-m",
+            "deploy.backends.local_job",
+            str(run.path.resolve()),
+            *job.command,
+        ]
         with run.log.open("ab") as log:
             process = subprocess.Popen(
                 supervisor,
@@ -53,6 +59,9 @@ class LocalBackend:
 
     def cancel(self, handle: JobHandle) -> None:
         """Ask the process to stop, which saves its state; end its group after a while.
+
+        Args:
+            handle: the job.
 
         Raises:
             DeployError: the job runs on another machine.

@@ -101,14 +101,8 @@ def _wider(values: Any) -> Any:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{
-        name: _numpy(name)
-        for name in ("abs", "sqrt", "exp", "log", "log10", "log1p", "sin", "cos", "tan", "sinh")
-    },
-    **{
-        name: _numpy(name)
-        for name in ("cosh", "tanh", "arcsin", "arccos", "arctan", "arctan2", "hypot", "floor")
-    },
+    **{name: _numpy(name) for name in ("abs", "sqrt", "exp", "log", "log10", "log1p", "sin", "cos", "tan", "sinh")},
+    **{name: _numpy(name) for name in ("cosh", "tanh", "arcsin", "arccos", "arctan", "arctan2", "hypot", "floor")},
     **{name: _numpy(name) for name in ("minimum", "maximum", "isfinite", "sign")},
     "sum": _objects("sum"),
     "mean": _objects("mean"),
@@ -254,9 +248,7 @@ def _check(node: ast.AST, names: set[str], text: str, depth: int) -> None:
             _check_index(index, names, text, depth + 1)
         case ast.Call() if (branch := _branch(node)) is not None:
             if not branch:
-                raise ExpressionError(
-                    f"'{_short(text)}': branch takes one quoted name, such as branch(\"Jets/pt\")"
-                )
+                raise ExpressionError(f"'{_short(text)}': branch takes one quoted name, such as branch(\"Jets/pt\")")
             names.add(branch)
         case ast.Call(func=ast.Name(id=function), args=arguments, keywords=keywords):
             if function not in FUNCTIONS:
@@ -280,9 +272,9 @@ def _check_index(node: ast.AST, names: set[str], text: str, depth: int) -> None:
             for part in parts:
                 _check_index(part, names, text, depth + 1)
         case ast.Slice(lower=lower, upper=upper, step=step):
-            for part in (lower, upper, step):
-                if part is not None:
-                    _check(part, names, text, depth + 1)
+            for bound in (lower, upper, step):
+                if bound is not None:
+                    _check(bound, names, text, depth + 1)
         case _:
             _check(node, names, text, depth + 1)
 
@@ -319,7 +311,5 @@ def _index(node: ast.AST, values: Mapping[str, Any]) -> Any:
         case ast.Tuple(elts=parts):
             return tuple(_index(part, values) for part in parts)
         case ast.Slice(lower=lower, upper=upper, step=step):
-            return slice(
-                *(None if part is None else _evaluate(part, values) for part in (lower, upper, step))
-            )
+            return slice(*(None if part is None else _evaluate(part, values) for part in (lower, upper, step)))
     return _evaluate(node, values)

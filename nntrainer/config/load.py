@@ -55,9 +55,7 @@ def _read(path: Path) -> tuple[yaml.Node | None, dict[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        near = (
-            nearest(path.name, (p.name for p in path.parent.glob("*.y*ml"))) if path.parent.is_dir() else ""
-        )
+        near = nearest(path.name, (p.name for p in path.parent.glob("*.y*ml"))) if path.parent.is_dir() else ""
         raise ConfigError(f"{path}: no such configuration file.{near}") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
@@ -74,9 +72,7 @@ def _read(path: Path) -> tuple[yaml.Node | None, dict[str, Any]]:
     except ValueError as error:
         raise ConfigError(f"{path}: this is not YAML: {error}") from None
     if not isinstance(data, dict):
-        raise ConfigError(
-            f"{path}: a configuration is a mapping with keys such as 'name', 'data' and 'features'"
-        )
+        raise ConfigError(f"{path}: a configuration is a mapping with keys such as 'name', 'data' and 'features'")
     return node, data
 
 
@@ -143,9 +139,7 @@ def _override(data: dict[str, Any], keys: list[str], value: str, source: str, li
         if isinstance(target, str) and keys[depth] == "model":
             data[key] = target = {"name": target}
         if not isinstance(target, dict | list):
-            raise ConfigError(
-                f"{source}: '{'.'.join(keys[: depth + 1])}' is a value and has no keys below it"
-            )
+            raise ConfigError(f"{source}: '{'.'.join(keys[: depth + 1])}' is a value and has no keys below it")
     last: str | int = keys[-1]
     if isinstance(target, list):
         last = _position(target, keys[-1], source)
@@ -214,9 +208,7 @@ def _refused(registry: Registry[Any]) -> Any:
     return NetworkOptions(name="refused") if registry is NETWORKS else MakerOptions(maker="refused")
 
 
-def _explain(
-    error: ValidationError, model: type[BaseModel], base: Location, data: Any, lines: _Lines
-) -> list[str]:
+def _explain(error: ValidationError, model: type[BaseModel], base: Location, data: Any, lines: _Lines) -> list[str]:
     messages = []
     for item in error.errors():
         location, owner = _locate(item["loc"], model, data)
@@ -292,9 +284,7 @@ def _model_of(annotation: Any, tag: str | int | None) -> type[BaseModel] | None:
     models = [part for part in _parts(annotation) if isinstance(part, type) and issubclass(part, BaseModel)]
     if tag is None:
         return models[0] if len(models) == 1 else None
-    return next(
-        (m for m in models if "name" in m.model_fields and m.model_fields["name"].default == tag), None
-    )
+    return next((m for m in models if "name" in m.model_fields and m.model_fields["name"].default == tag), None)
 
 
 def _item_of(annotation: Any) -> Any:

@@ -36,9 +36,7 @@ def _expression(value: str) -> str:
     return value
 
 
-Formula = Annotated[
-    str, BeforeValidator(lambda value: str(value) if isinstance(value, int | float) else value)
-]
+Formula = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int | float) else value)]
 
 
 class Sample(Closed):
@@ -69,16 +67,12 @@ class Data(Closed):
 
     samples: tuple[Sample, ...] = Field(min_length=1, description="The samples, signal and background.")
     tree: str = Field("nominal_Loose", description="Name of the TTree or RNTuple.")
-    signal: Name | None = Field(
-        None, description="The label that counts as signal; the first sample's if absent."
-    )
+    signal: Name | None = Field(None, description="The label that counts as signal; the first sample's if absent.")
     event_id: Formula = Field("eventNumber", description="Integer expression that identifies an event.")
     weight: Formula = Field("1", description="Event weight; multiplied by the luminosity.")
     luminosity_ipb: PositiveFloat = Field(1.0, description="Integrated luminosity in inverse picobarns.")
     selection: Formula | None = Field(None, description="Events for which this is true are kept.")
-    variables: dict[str, Formula] = Field(
-        {}, description="New variables by name, usable in every expression."
-    )
+    variables: dict[str, Formula] = Field({}, description="New variables by name, usable in every expression.")
     non_finite: NonFinite = Field(NonFinite(), description="NaN and infinity in features.")
     chunk_events: PositiveInt = Field(100_000, description="Entries read at a time; bounds the memory.")
     directory: Path = Field(Path("datasets"), description="Where dataset files go, under a digest's name.")
@@ -93,9 +87,7 @@ class Data(Closed):
     def _variables(cls, value: dict[str, str]) -> dict[str, str]:
         for name, formula in value.items():
             if not name.isidentifier():
-                raise ValueError(
-                    f"'{name}' is not a name for a variable; use letters, digits and underscores"
-                )
+                raise ValueError(f"'{name}' is not a name for a variable; use letters, digits and underscores")
             _expression(formula)
         return value
 
@@ -127,9 +119,7 @@ class Feature(Closed):
     """One number of an event or of an object."""
 
     name: Name = Field(description="Name in the dataset, the model and the plots.")
-    expression: Formula | None = Field(
-        None, description="How it is computed; the branch of its name if absent."
-    )
+    expression: Formula | None = Field(None, description="How it is computed; the branch of its name if absent.")
     unit: str = Field("", description="Unit, such as MeV.")
     description: str = Field("", description="What it is, for people.")
 
@@ -173,9 +163,7 @@ class Features(Closed):
 
     events: FeatureList = Field((), description="Features of the event.")
     objects: dict[Name, Objects] = Field({}, description="Object collections by name.")
-    spectators: FeatureList = Field(
-        (), description="Event features stored and reported but never trained on."
-    )
+    spectators: FeatureList = Field((), description="Event features stored and reported but never trained on.")
 
     @model_validator(mode="after")
     def _something(self) -> Features:
@@ -246,8 +234,7 @@ class Preparation(Closed):
         if not isinstance(value, list | tuple):
             return value
         return tuple(
-            MAKERS.get(item.get("maker")).model_validate(item) if isinstance(item, dict) else item
-            for item in value
+            MAKERS.get(item.get("maker")).model_validate(item) if isinstance(item, dict) else item for item in value
         )
 
     @field_validator("augmentation")
@@ -296,15 +283,11 @@ class Inject(Closed):
 
     files: Strings | None = Field(None, description="Ntuples to score; those of data.samples if absent.")
     trees: Strings | None = Field(None, description="Trees to score; data.tree if absent, '*' for all.")
-    mode: Literal["friend", "copy"] = Field(
-        "friend", description="A friend tree, or a new file with everything."
-    )
+    mode: Literal["friend", "copy"] = Field("friend", description="A friend tree, or a new file with everything.")
     branch: Name = Field("nn", description="Prefix of the score branches.")
     suffix: str = Field("_nn", pattern=r"^\w+$", description="Suffix of a friend tree's name.")
     default: float = Field(-99.0, description="Score of events that the selection leaves out.")
-    score_seen_events: bool = Field(
-        False, description="With fractions: score events the model was trained on, too."
-    )
+    score_seen_events: bool = Field(False, description="With fractions: score events the model was trained on, too.")
     directory: Path | None = Field(None, description="Where scored files go; 'scored' in the run if absent.")
 
 
@@ -351,11 +334,7 @@ class Config(Closed):
     def data_digest(self) -> str:
         """Return the SHA-256 of what decides the content of the dataset files."""
         dump = self.dump()
-        data = {
-            key: value
-            for key, value in dump["data"].items()
-            if key not in ("directory", "chunk_events", "signal")
-        }
+        data = {key: value for key, value in dump["data"].items() if key not in ("directory", "chunk_events", "signal")}
         return digest([data, dump["features"], dump["preparation"]["feature_makers"]])
 
 

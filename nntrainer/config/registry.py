@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, TypeVar
 
 from nntrainer.config.base import Closed
 from nntrainer.errors import ConfigError, nearest, one_of
@@ -53,6 +53,12 @@ class Registry(Generic[PartT]):
     def get(self, name: object) -> type[PartT]:
         """Return the options class of a part.
 
+        Args:
+            name: the part's name.
+
+        Returns:
+            The class.
+
         Raises:
             ConfigError: no part has this name.
         """
@@ -76,11 +82,27 @@ class NetworkOptions(Part):
 
     name: str
 
+    def build(self, inputs: Any, outputs: int) -> Any:
+        """Return the logits, a Keras tensor (None, outputs), of scaled inputs (``networks.inputs.ModelInputs``)."""
+        raise NotImplementedError
+
 
 class MakerOptions(Part):
     """Options of a feature maker; each maker's class adds ``needs``, ``outputs`` and ``make``."""
 
     maker: str
+
+    def outputs(self) -> list[tuple[str, str, str]]:
+        """Return name, unit and description of each feature made."""
+        raise NotImplementedError
+
+    def check(self, event_names: Iterable[str], object_names: Mapping[str, Iterable[str]]) -> None:
+        """Raise a ConfigError when a column that the maker reads is not configured."""
+        raise NotImplementedError
+
+    def make(self, events: Mapping[str, Any], objects: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """Compute the features, (n,) float32 each, from event columns (n,) and object columns (n, max)."""
+        raise NotImplementedError
 
 
 NETWORKS: Registry[NetworkOptions] = Registry("network", "nntrainer.networks")

@@ -101,9 +101,7 @@ class ReduceOnPlateau(Closed):
     minimum: NonNegativeFloat = Field(0.0, description="The learning rate never falls below this.")
 
 
-Schedule = Annotated[
-    Constant | Step | Exponential | Cosine | Ramp | ReduceOnPlateau, Field(discriminator="name")
-]
+Schedule = Annotated[Constant | Step | Exponential | Cosine | Ramp | ReduceOnPlateau, Field(discriminator="name")]
 
 
 class EarlyStopping(Closed):

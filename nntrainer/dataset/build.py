@@ -145,7 +145,10 @@ def build(
     n = entries if entries is not None else len(next(iter(arrays.values())))
     values = _Values(config, arrays, start, n)
     selected = np.ones(n, bool)
-    for where, formula in (("data.selection", config.data.selection), ("selection", sample and sample.selection)):
+    for where, formula in (
+        ("data.selection", config.data.selection),
+        ("selection", sample and sample.selection),
+    ):
         if formula:
             selected &= _flat(values, formula, where, n).astype(bool)
     weight = None
@@ -165,7 +168,7 @@ def build(
         overflow[name] = int(np.sum(longer & selected))
     non_finite = _mend(config, events, objects, selected)
     for maker in config.preparation.feature_makers:
-        made = maker.make(events, objects)  # type: ignore[attr-defined]
+        made = maker.make(events, objects)
         events.update({key: np.asarray(column, np.float32) for key, column in made.items()})
     return Rows(selected, _event_number(values, config, n), weight, events, objects, overflow, non_finite)
 
@@ -203,9 +206,7 @@ def _type(array: Any) -> str:
     return text if len(text) < 60 else text[:57] + "..."
 
 
-def _collection(
-    values: _Values, name: str, block: Objects, n: int
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _collection(values: _Values, name: str, block: Objects, n: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Pad one collection to (n, max) columns; also return which events had more objects than are kept."""
     import awkward
 
@@ -305,11 +306,14 @@ def _event_number(values: _Values, config: Config, n: int) -> np.ndarray:
 def check_makers(config: Config) -> None:
     """Check that every feature maker finds the columns that it reads.
 
+    Args:
+        config: the configuration.
+
     Raises:
         ConfigError: one does not.
     """
     events = [each.name for each in config.features.events + config.features.spectators]
     objects = {name: [f.name for f in block.fields] for name, block in schema_of(config).objects.items()}
     for maker in config.preparation.feature_makers:
-        maker.check(events, objects)  # type: ignore[attr-defined]
-        events += [name for name, _, _ in maker.outputs()]  # type: ignore[attr-defined]
+        maker.check(events, objects)
+        events += [name for name, _, _ in maker.outputs()]

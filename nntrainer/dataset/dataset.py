@@ -42,9 +42,7 @@ def open_dataset(where: Config | str | Path | Sequence[str | Path]) -> Dataset:
             return Dataset([path])
         found = sorted(path.glob("*.h5"))
         if not found:
-            raise StoreError(
-                f"{path} is a directory without dataset files (.h5); run `nntrainer convert` first"
-            )
+            raise StoreError(f"{path} is a directory without dataset files (.h5); run `nntrainer convert` first")
         return Dataset(found)
     return Dataset([Path(path) for path in where])
 
@@ -120,8 +118,7 @@ class Dataset:
         if group not in self.schema.objects:
             groups = ["events", *self.schema.objects]
             raise StoreError(
-                f"{self.paths[0]} has no dataset '{group}'; there are {one_of(groups)}."
-                f"{nearest(group, groups)}"
+                f"{self.paths[0]} has no dataset '{group}'; there are {one_of(groups)}.{nearest(group, groups)}"
             )
         return ["valid", *(field.name for field in self.schema.objects[group].fields)]
 
@@ -129,8 +126,7 @@ class Dataset:
         names = self._fields(group)
         if name not in names:
             raise StoreError(
-                f"{self.paths[0]} has no field '{name}' in '{group}'; there are {one_of(names)}."
-                f"{nearest(name, names)}"
+                f"{self.paths[0]} has no field '{name}' in '{group}'; there are {one_of(names)}.{nearest(name, names)}"
             )
 
     def _joined(self, read: Callable[[Store], np.ndarray]) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ Inputs = dict[str, np.ndarray]
 """``events`` (n, F), and for each collection ``<name>`` (n, max, F) and ``<name>_valid`` (n, max); float32."""
 
 
-def network_arrays(config: Config, events: Mapping[str, Any], objects: Mapping[str, Any]) -> Inputs:
+def network_arrays(config: Config, events: Any, objects: Any) -> Inputs:
     """Arrange columns as the network's inputs.
 
     Args:

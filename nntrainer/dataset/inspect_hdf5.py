@@ -168,9 +168,8 @@ class _Table:
     def detail(self, field: str, unit: str) -> Any:
         """Go through one field again: once for its range, once for its histogram."""
         if not self.numeric(field):
-            raise StoreError(
-                f"{self.dataset.file.filename}: '{field}' of '{self.name}' is no number but {self.fields[field]}"
-            )
+            kind = self.fields[field]
+            raise StoreError(f"{self.dataset.file.filename}: '{field}' of '{self.name}' is {kind}, not a number")
         found = Statistics()
         for values in self._values(field):
             found.add(values)

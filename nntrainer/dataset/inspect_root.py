@@ -95,15 +95,14 @@ def _branch(tree: NtupleTree, name: str, scanned: int, head: int) -> tuple[Field
     description = "" if title.startswith(name) else title
     if not is_numeric(kind):
         return FieldInfo(name, kind, description=description, note="not numbers; not read"), None
-    found, first = Statistics(), []
+    found = Statistics()
+    first: list[Any] = []
     try:
         for array, flat in _chunks(tree, name, scanned):
             found.add(flat)
             first += jsonable(array[: head - len(first)].to_list()) if len(first) < head else []
     except Exception as error:  # uproot raises anything at all on branches that it cannot interpret
-        return FieldInfo(
-            name, kind, description=description, note=f"cannot be read: {type(error).__name__}"
-        ), None
+        return FieldInfo(name, kind, description=description, note=f"cannot be read: {type(error).__name__}"), None
     return found.info(name, kind, description=description), first
 
 

@@ -61,9 +61,7 @@ def _table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
     """Return a table; a column whose name begins with > is aligned to the right."""
     table = Table(title=escape(title), title_justify="left")
     for column in columns:
-        table.add_column(
-            escape(column.removeprefix(">")), justify="right" if column.startswith(">") else "left"
-        )
+        table.add_column(escape(column.removeprefix(">")), justify="right" if column.startswith(">") else "left")
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     return table

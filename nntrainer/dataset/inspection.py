@@ -213,9 +213,7 @@ class Statistics:
     ) -> FieldInfo:
         """Return what was gathered."""
         mean = self.mean if self.finite else None
-        return FieldInfo(
-            name, kind, unit, description, self.count, self.min, self.max, mean, self.nan, self.inf, valid
-        )
+        return FieldInfo(name, kind, unit, description, self.count, self.min, self.max, mean, self.nan, self.inf, valid)
 
 
 class DetailBuilder:
@@ -275,9 +273,7 @@ def _edges(found: Statistics) -> np.ndarray:
     return np.array([low - max(abs(low), 1.0), high + max(abs(high), 1.0)])
 
 
-def choose(
-    path: Path, asked: str, groups: Mapping[str, Sequence[str]], error: type[NNTrainerError]
-) -> tuple[str, str]:
+def choose(path: Path, asked: str, groups: Mapping[str, Sequence[str]], error: type[NNTrainerError]) -> tuple[str, str]:
     """Find a field by name.
 
     Args:
@@ -302,6 +298,4 @@ def choose(
     everything = list(dict.fromkeys(name for names in groups.values() for name in names))
     full = [f"{group}.{name}" for group, names in groups.items() for name in names]
     hint = nearest(asked, everything) or nearest(asked, full)
-    raise error(
-        f"{path}: there is no field '{asked}' in {one_of(groups)}; it has {one_of(everything)}.{hint}"
-    )
+    raise error(f"{path}: there is no field '{asked}' in {one_of(groups)}; it has {one_of(everything)}.{hint}")

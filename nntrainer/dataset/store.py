@@ -91,6 +91,10 @@ class StoreWriter:
 class Store:
     """An open dataset file.
 
+    Args:
+        path: the file.
+        file: the same, open.
+
     Attributes:
         path: the file.
         events: number of events.
@@ -124,7 +128,11 @@ class Store:
         self._file.close()
 
     def read(
-        self, group: str = "events", fields: Sequence[str] | None = None, start: int = 0, stop: int | None = None
+        self,
+        group: str = "events",
+        fields: Sequence[str] | None = None,
+        start: int = 0,
+        stop: int | None = None,
     ) -> np.ndarray:
         """Read rows.
 
@@ -177,6 +185,12 @@ def _fields(dataset: h5py.Dataset) -> tuple[Field, ...]:
 
 def open_store(path: str | Path) -> Store:
     """Open a dataset file for reading.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The store; close it, or use it in a ``with`` statement.
 
     Raises:
         StoreError: it is missing, not HDF5, incomplete, or of a newer format.

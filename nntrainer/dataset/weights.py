@@ -78,7 +78,6 @@ def training_weights(config: Config, weight: ArrayLike, label: ArrayLike, sample
     mean = result.mean()
     if not mean > 0:
         raise TrainingError(
-            f"the training weights have a mean of {mean:g}; check data.weight and "
-            "preparation.negative_weights.training"
+            f"the training weights have a mean of {mean:g}; check data.weight and preparation.negative_weights.training"
         )
     return np.asarray(result / mean)

@@ -65,9 +65,7 @@ def _merge_history(config: Config, run: RunDir) -> dict[str, dict[str, list[floa
     return columns
 
 
-def _measure(
-    config: Config, run: RunDir, dataset: Dataset, found: Scores, progress: Progress
-) -> dict[str, Any]:
+def _measure(config: Config, run: RunDir, dataset: Dataset, found: Scores, progress: Progress) -> dict[str, Any]:
     label, weight = dataset.column("label").astype(int), reporting_weights(config, dataset)
     labels, signal = list(dataset.labels), dataset.labels.index(dataset.signal)
     folder = run.plots("Evaluation")
@@ -80,9 +78,7 @@ def _measure(
         "negative_weights": config.preparation.negative_weights.reporting,
     }
     # The yields of the whole sample, where only a part of it is tested on.
-    scale = np.array(
-        [_ratio(weight[label == c].sum(), weight[test & (label == c)].sum()) for c in range(len(labels))]
-    )
+    scale = np.array([_ratio(weight[label == c].sum(), weight[test & (label == c)].sum()) for c in range(len(labels))])
 
     def save_plot(figure: Any, name: str) -> None:
         save(figure, folder / name)
@@ -97,8 +93,11 @@ def _measure(
     result["roc"] = _roc(config, labels, signal, label[test], weight[test], found.test[test], save_plot)
     result["confusion"] = _confusion(labels, label[test], weight[test], found.test[test], save_plot)
     result["scores"] = _score_plots(labels, signal, label, weight, found, test, train, save_plot)
+    # A network trained on balanced classes gives probabilities for balanced classes.
+    balance = np.array([1 / weight[test & (label == c)].sum() for c in range(len(labels))])
+    prior = balance if config.preparation.class_balance == "equal" else np.ones(len(labels))
     curves = {
-        labels[c]: metrics.calibration(label[test] == c, found.test[test, c], weight[test])
+        labels[c]: metrics.calibration(label[test] == c, found.test[test, c], weight[test] * prior[label[test]])
         for c in ([signal] if len(labels) == 2 else range(len(labels)))
     }
     save_plot(plots.calibration(curves), "calibration")

@@ -65,12 +65,8 @@ def draw_inputs(config: Config, run: RunDir, *, progress: Progress | None = None
             paths.extend(save(figure, folder / name))
             progress.advance(1)
 
-        def draw(
-            field: Field, values: dict[str, np.ndarray], weights: dict[str, np.ndarray], title: str
-        ) -> Figure:
-            return input_plots.feature(
-                title, field.unit, values, weights, dataset.signal, bins=config.evaluation.bins
-            )
+        def draw(field: Field, values: dict[str, np.ndarray], weights: dict[str, np.ndarray], title: str) -> Figure:
+            return input_plots.feature(title, field.unit, values, weights, dataset.signal, bins=config.evaluation.bins)
 
         for field in wanted.events:
             column = dataset.column(field.name)
@@ -95,9 +91,7 @@ def draw_inputs(config: Config, run: RunDir, *, progress: Progress | None = None
         if len(names) > 1:
             columns = np.stack([dataset.column(name) for name in names], axis=-1)
             for name, take in rows.items():
-                keep(
-                    input_plots.correlation(names, columns[take], weights[name], name), f"correlation_{name}"
-                )
+                keep(input_plots.correlation(names, columns[take], weights[name], name), f"correlation_{name}")
         progress.finish()
     return paths
 

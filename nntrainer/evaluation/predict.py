@@ -33,9 +33,7 @@ class Scores:
 
 def dataset_inputs(config: Config, dataset: Dataset) -> Inputs:
     """Return the network's inputs of all events of a dataset."""
-    return network_arrays(
-        config, dataset.events(), {name: dataset.objects(name) for name in config.features.objects}
-    )
+    return network_arrays(config, dataset.events(), {name: dataset.objects(name) for name in config.features.objects})
 
 
 def probabilities(model: Any, inputs: Inputs, rows: np.ndarray, signal: int, classes: int) -> np.ndarray:

@@ -76,9 +76,7 @@ def _export_fold(config: Config, run: RunDir, fold: int, dataset: Dataset) -> Ex
     entry.key, entry.value = METADATA_KEY, json.dumps(metadata(config, fold, dataset))
     try:
         part.write_bytes(proto.SerializeToString())
-        difference = largest_difference(
-            model, part, parity_events(config, fold, dataset), config.export.batch_sizes
-        )
+        difference = largest_difference(model, part, parity_events(config, fold, dataset), config.export.batch_sizes)
         if not difference <= config.export.tolerance:
             raise ExportError(
                 f"{target}: ONNX Runtime and Keras differ by {difference:.2e} on the same events, and "
@@ -95,6 +93,12 @@ def _export_fold(config: Config, run: RunDir, fold: int, dataset: Dataset) -> Ex
 
 def to_onnx(model: Any) -> Any:
     """Return a Keras model as ONNX, inputs under their own names, one output ``scores``, any batch size.
+
+    Args:
+        model: the Keras model, its inputs named.
+
+    Returns:
+        The ``ModelProto``.
 
     Raises:
         ExportError: the conversion changed the inputs.

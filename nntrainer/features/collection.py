@@ -32,9 +32,7 @@ class CollectionMaker(MakerOptions):
     """A maker that reads a collection of objects, or those of them that pass a threshold."""
 
     collection: str = Field("jets", description="Collection of features.objects that is read.")
-    select: str | None = Field(
-        None, description="Field of the objects that decides which take part; all if absent."
-    )
+    select: str | None = Field(None, description="Field of the objects that decides which take part; all if absent.")
     at_least: float | None = Field(
         None, description="Smallest value of the field 'select' of an object that takes part."
     )
@@ -168,10 +166,7 @@ class FourVectorMaker(KinematicMaker):
     def four_vectors(self, objects: Columns) -> np.ndarray:
         """Return px, py, pz and E as one array (4, n, max)."""
         p = self.momenta(objects)
-        if self.mass is None:
-            energy = objects[self.e]
-        else:
-            energy = np.sqrt((p**2).sum(axis=0) + objects[self.mass] ** 2)
+        energy = objects[self.e] if self.mass is None else np.sqrt((p**2).sum(axis=0) + objects[self.mass] ** 2)
         return np.concatenate([p, energy[None]])
 
 

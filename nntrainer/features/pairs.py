@@ -71,9 +71,7 @@ class PairExtreme(PairMaker):
     maker: Literal["pair_extreme"] = "pair_extreme"
     quantity: Quantity = Field("dr", description="What of a pair.")
     extreme: Literal["min", "max", "mean"] = Field("min", description="Which of the pairs' values.")
-    output: Name | None = Field(
-        None, description="Name of the feature; '<collection>_<extreme>_<quantity>' if absent."
-    )
+    output: Name | None = Field(None, description="Name of the feature; '<collection>_<extreme>_<quantity>' if absent.")
 
     def needed(self) -> tuple[Quantity, ...]:
         """Return the quantities of pairs that the computation reads."""

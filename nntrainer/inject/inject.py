@@ -124,7 +124,9 @@ def _targets(files: Sequence[str], output: Path, options: _Options, overwrite: b
         target = output / (f"{name.stem}.friend.root" if options.mode == "friend" else name.name)
         for other, theirs in targets.items():
             if theirs == target:
-                raise InjectError(f"{file} and {other} would both be scored into {target}; score them into two directories")
+                raise InjectError(
+                    f"{file} and {other} would both be scored into {target}; score them into two directories"
+                )
         if "://" not in file and target.exists() and target.samefile(file):
             raise InjectError(f"{file}: --output {output} is where the ntuple itself lies; give another directory")
         if target.exists() and not overwrite:
@@ -160,14 +162,19 @@ def _trees(file: str, wanted: Sequence[str]) -> list[str]:
 
 
 def _tree(
-    ensemble: Ensemble, tree: NtupleTree, target: Path, writer: ScoreWriter, options: _Options, progress: Progress
+    ensemble: Ensemble,
+    tree: NtupleTree,
+    target: Path,
+    writer: ScoreWriter,
+    options: _Options,
+    progress: Progress,
 ) -> Injected:
     started = time.monotonic()
     config = ensemble.config
     names = required_branches(config, None, tree.branches, with_weight=False)
     tree.require(names)
     outputs = [f"{options.branch}_{name}" for name in ensemble.outputs]
-    branches = {**{name: np.dtype("f4") for name in outputs}, options.fold_branch: np.dtype("i4")}
+    branches: dict[str, np.dtype] = {**{name: np.dtype("f4") for name in outputs}, options.fold_branch: np.dtype("i4")}
     if options.mode == "friend":
         branches = {"eventNumber": np.dtype("u8"), **branches}
     writer.begin(tree, branches)

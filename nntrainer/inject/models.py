@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nntrainer.config import Config
-from nntrainer.dataset.split import split
+from nntrainer.dataset.split import seen
 from nntrainer.errors import ConfigError, InjectError
 
 BATCH = 16384
@@ -50,7 +50,11 @@ class Ensemble:
         return ("score",) if len(names) == 1 else names
 
     def score(
-        self, inputs: Mapping[str, np.ndarray], event_number: np.ndarray, selected: np.ndarray, with_seen: bool
+        self,
+        inputs: Mapping[str, np.ndarray],
+        event_number: np.ndarray,
+        selected: np.ndarray,
+        with_seen: bool,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Score each selected event with the model that never saw it.
 
@@ -70,7 +74,7 @@ class Ensemble:
         left_out = np.zeros(n, bool)
         for model in self.models:
             rule = model.rule
-            unseen = split(rule, event_number).test
+            unseen = ~seen(rule, event_number)
             if rule["kind"] == "fractions":
                 left_out = selected & ~unseen & (not with_seen)
                 unseen |= with_seen
@@ -103,15 +107,19 @@ def load_models(paths: Sequence[Path], threads: int = 0) -> Ensemble:
     first = models[0]
     for model in models[1:]:
         if model.metadata["config_digest"] != first.metadata["config_digest"]:
-            raise InjectError(f"{model.path} and {first.path} come from different configurations; score with one at a time")
+            raise InjectError(
+                f"{model.path} and {first.path} come from different configurations; score with one at a time"
+            )
     folds, k = [model.rule["fold"] for model in models], first.rule["k"]
     if len(set(folds)) < len(folds):
-        raise InjectError(f"fold {max(folds, key=folds.count)} is given twice, among {', '.join(str(m.path) for m in models)}")
+        raise InjectError(
+            f"fold {max(folds, key=folds.count)} is given twice, among {', '.join(str(m.path) for m in models)}"
+        )
     missing = sorted(set(range(k)) - set(folds))
     if missing:
         raise InjectError(
-            f"the training has {k} folds and the model of fold {', '.join(map(str, missing))} is missing: every event is "
-            "scored by the model that never saw it, so all are needed"
+            f"the training has {k} folds and the model of fold {', '.join(map(str, missing))} is missing: every event "
+            "is scored by the model that never saw it, so all are needed"
         )
     try:
         config = Config.model_validate(first.metadata["config"])
@@ -139,6 +147,7 @@ def _load(path: Path, threads: int) -> Model:
         raise InjectError(f"{path}: the model carries no metadata of nntrainer; export it with `nntrainer export`")
     metadata = json.loads(text)
     if metadata.get("format", 0) > 1:
-        raise InjectError(f"{path}: the metadata are of format {metadata['format']}, newer than this version; update it")
+        raise InjectError(
+            f"{path}: the metadata are of format {metadata['format']}, newer than this version; update it"
+        )
     return Model(path, session, metadata)
-

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +21,17 @@ BACKOFF_S = 0.5
 T = TypeVar("T")
 
 # What uproot raises on bytes that are not what their headers say.
-_DAMAGED = (ValueError, OSError, EOFError, KeyError, IndexError, struct.error, zlib.error, TypeError, AssertionError)
+_DAMAGED: tuple[type[Exception], ...] = (
+    ValueError,
+    OSError,
+    EOFError,
+    KeyError,
+    IndexError,
+    struct.error,
+    zlib.error,
+    TypeError,
+    AssertionError,
+)
 _DAMAGED += (NotImplementedError, AttributeError, OverflowError, RuntimeError)
 
 
@@ -121,6 +132,12 @@ def _opened(path: str) -> Iterator[Any]:
 def identity(path: str) -> FileIdentity:
     """Return size and UUID of a ROOT file.
 
+    Args:
+        path: the file.
+
+    Returns:
+        The identity.
+
     Raises:
         InputError: it cannot be read.
     """
@@ -128,9 +145,7 @@ def identity(path: str) -> FileIdentity:
         source = file.file
         size = int(source.source.num_bytes) if is_remote(path) else os.path.getsize(path)
         if not is_remote(path) and size < source.fEND:
-            raise InputError(
-                f"{path}: truncated; its header speaks of {source.fEND:,} bytes and {size:,} are there"
-            )
+            raise InputError(f"{path}: truncated; its header speaks of {source.fEND:,} bytes and {size:,} are there")
         mtime = None if is_remote(path) else os.stat(path).st_mtime_ns
         return FileIdentity(path, size, str(source.uuid), mtime)
 
@@ -138,11 +153,21 @@ def identity(path: str) -> FileIdentity:
 def _kinds(file: Any) -> dict[str, str]:
     """Return the class of every tree by path without cycle."""
     classes = file.classnames(recursive=True, cycle=False)
-    return {name: kind for name, kind in classes.items() if kind.startswith(("TTree", "TNtuple", "TChain")) or "RNTuple" in kind}
+    return {
+        name: kind
+        for name, kind in classes.items()
+        if kind.startswith(("TTree", "TNtuple", "TChain")) or "RNTuple" in kind
+    }
 
 
 def list_trees(path: str) -> list[str]:
     """Return the names of all TTrees and RNTuples of a file, without cycles.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The names, with directories.
 
     Raises:
         InputError: the file cannot be read.
@@ -153,6 +178,12 @@ def list_trees(path: str) -> list[str]:
 
 class NtupleTree:
     """An open TTree or RNTuple.
+
+    Args:
+        path: the file.
+        name: the tree's name.
+        kind: its class in the file.
+        handle: what uproot opened.
 
     Attributes:
         path: the file.
@@ -172,6 +203,9 @@ class NtupleTree:
 
     def require(self, names: Sequence[str]) -> None:
         """Check that branches exist.
+
+        Args:
+            names: exact names.
 
         Raises:
             InputError: some do not; all are named, each with the nearest that does.
@@ -202,8 +236,8 @@ class NtupleTree:
         self.require(names)
         result = {}
         for name in names:
-            branch = self.handle[name]
-            array = _attempt(self.path, lambda branch=branch: branch.array(entry_start=start, entry_stop=stop, library="ak"))
+            read = partial(self.handle[name].array, entry_start=start, entry_stop=stop, library="ak")
+            array = _attempt(self.path, read)
             # A branch of numbers becomes NumPy; strings, too, are one-dimensional but have parameters.
             flat = array.ndim == 1 and not awkward.parameters(array) and not awkward.fields(array)
             result[name] = awkward.to_numpy(array) if flat else array
@@ -233,9 +267,7 @@ def open_tree(path: str, tree: str) -> Iterator[NtupleTree]:
         yield NtupleTree(path, tree, kinds[tree], handle)
 
 
-def iterate(
-    path: str, tree: str, names: Sequence[str], chunk_events: int
-) -> Iterator[tuple[int, int, dict[str, Any]]]:
+def iterate(path: str, tree: str, names: Sequence[str], chunk_events: int) -> Iterator[tuple[int, int, dict[str, Any]]]:
     """Stream a tree in chunks; memory is bounded by the chunk.
 
     Args:

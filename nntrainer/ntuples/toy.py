@@ -72,15 +72,12 @@ def generate(
     written = [path for of_sample in paths.values() for path in of_sample]
     existing = [str(path) for path in written if path.exists()]
     if existing and not overwrite:
-        raise InputError(
-            f"The toy generator does not replace {one_of(existing)}: give another directory or overwrite."
-        )
+        raise InputError(f"The toy generator does not replace {one_of(existing)}: give another directory or overwrite.")
     output.mkdir(parents=True, exist_ok=True)
     edges = np.linspace(0, events, files + 1).astype(int)
     for sample, of_sample in paths.items():
         streams = {
-            tree: _Stream(sample, events, seed, tree, channel, alpha_deg, extras)
-            for tree in dict.fromkeys(trees)
+            tree: _Stream(sample, events, seed, tree, channel, alpha_deg, extras) for tree in dict.fromkeys(trees)
         }
         for path, entries in zip(of_sample, np.diff(edges), strict=True):
             _write(path, streams, int(entries), chunk, extras, progress)
@@ -125,9 +122,7 @@ def generate_arrays(
     return flat
 
 
-def _check(
-    samples: Sequence[str], events: int, channel: str, seed: int, files: int = 1, chunk: int = 1
-) -> None:
+def _check(samples: Sequence[str], events: int, channel: str, seed: int, files: int = 1, chunk: int = 1) -> None:
     for sample in samples:
         process_of(sample)
     if channel not in BRANCHING:

@@ -64,10 +64,7 @@ def draw_block(sample: str, seed: int, number: int, tree: str, channel: str, alp
         "mcChannelNumber": np.full(kept.size, process.dsid, np.uint32),
         **{name: values[kept].astype(np.float32) for name, values in weights.items()},
         "HF_SimpleClassification": np.full(kept.size, process.hf_class, np.int32),
-        **{
-            name: values.astype(np.int32 if name in INTEGERS else np.float32)
-            for name, values in scalars.items()
-        },
+        **{name: values.astype(np.int32 if name in INTEGERS else np.float32) for name, values in scalars.items()},
         **_truth(event, kept, sample == "ttH"),
         **_collections(seen),
     }

@@ -77,9 +77,7 @@ def tag_bins(uniform: NDArray[np.floating], flavour: NDArray[np.int8]) -> NDArra
     return bins
 
 
-def reconstruct(
-    rng: np.random.Generator, event: Event, *, channel: str, scale: float, extra: float
-) -> Reconstructed:
+def reconstruct(rng: np.random.Generator, event: Event, *, channel: str, scale: float, extra: float) -> Reconstructed:
     """Pass a block of events through the detector and the preselection.
 
     The preselection: the lepton (both, in dilepton events) is found, above 25 GeV within |η| < 2.5 and
@@ -175,8 +173,7 @@ def _respond(
 ) -> tuple[Array, Array]:
     """Turn partons to jets: energy and direction smeared, neutrino and muon of semileptonic b decays lost.
 
-    Returns:
-        Jets (4, events, slots), and the momentum of the muon as a fraction of the jet's (events, slots).
+    Jets come back as (4, events, slots), and the muon's momentum as a fraction of the jet's as (events, slots).
     """
     shape = partons.shape[1:]
     gauss = rng.standard_normal((4, *shape), np.float32)
@@ -206,9 +203,7 @@ def _merge(
     """Merge, in place, jets closer than DR_MIN, the closest pair first, until none is left.
 
     The merged jet takes the slot, hence the match, of the harder one; flavour and b-tag bin are the higher.
-
-    Returns:
-        pT, η and φ of the jets; pT is zero in slots that are empty or merged into another.
+    Gives pT, η and φ of the jets; pT is zero in slots that are empty or merged into another.
     """
     pt, eta, phi = cylindrical(vectors)
     one, other = np.triu_indices(vectors.shape[2], 1)

@@ -117,6 +117,12 @@ class Event:
 def process_of(sample: str) -> Process:
     """Return the process of a sample.
 
+    Args:
+        sample: its name.
+
+    Returns:
+        The process.
+
     Raises:
         InputError: If the name is not one of PROCESSES.
     """
@@ -224,9 +230,7 @@ def hard_process(
     charge = np.where(swap[:, None], [-1, 1], [1, -1]).astype(np.int8)
     leptons = 2 if dilepton else 1
 
-    partons = np.concatenate(
-        [b_quarks, _harder_first(first[..., 1], second[..., 1]), pair_quarks, isr], axis=2
-    )
+    partons = np.concatenate([b_quarks, _harder_first(first[..., 1], second[..., 1]), pair_quarks, isr], axis=2)
     present = np.ones((events, PARTONS), bool)
     present[:, [Q_FIRST, Q_SECOND]] = not dilepton
     present[:, 6:] = isr_present
@@ -254,9 +258,7 @@ def hard_process(
     )
 
 
-def _initial_state(
-    rng: np.random.Generator, process: Process, events: int
-) -> tuple[Array, NDArray[np.bool_]]:
+def _initial_state(rng: np.random.Generator, process: Process, events: int) -> tuple[Array, NDArray[np.bool_]]:
     """Jets of initial-state radiation, (4, events, ISR_SLOTS), with a falling pT from 15 to 500 GeV."""
     present = np.arange(ISR_SLOTS) < rng.poisson(process.isr_mean, events)[:, None]
     u, phi = rng.random((2, events, ISR_SLOTS))

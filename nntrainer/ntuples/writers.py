@@ -92,14 +92,22 @@ class CopyWriter(_Aside):
     def begin(self, tree: NtupleTree, branches: Mapping[str, np.dtype]) -> None:
         """Begin a tree.
 
+        Args:
+            tree: the tree to copy.
+            branches: the new branches.
+
         Raises:
             InjectError: the tree is an RNTuple, has a branch that cannot be carried, or one of a new branch's name.
         """
         if tree.kind != "TTree":
-            raise InjectError(f"{tree.path}: '{tree.name}' is an {tree.kind}, which cannot be copied; use --mode friend")
+            raise InjectError(
+                f"{tree.path}: '{tree.name}' is an {tree.kind}, which cannot be copied; use --mode friend"
+            )
         taken = [name for name in branches if name in tree.branches]
         if taken:
-            raise InjectError(f"{tree.path}: tree '{tree.name}' already has a branch '{taken[0]}'; give another --branch")
+            raise InjectError(
+                f"{tree.path}: tree '{tree.name}' already has a branch '{taken[0]}'; give another --branch"
+            )
         self.types, refused = _carried(tree)
         if refused:
             listed = ", ".join(refused[:6]) + (f" and {len(refused) - 6} more" if len(refused) > 6 else "")
@@ -111,7 +119,10 @@ class CopyWriter(_Aside):
         names = {name: counter for name, counter in self.counters.items() if name in jagged}
         self.tree = self.out.mktree(
             tree.name,
-            {**{name: kind for name, kind in self.types.items() if name not in names.values()}, **dict(branches)},
+            {
+                **{name: kind for name, kind in self.types.items() if name not in names.values()},
+                **dict(branches),
+            },
             counter_name=lambda name: names.get(name, f"n{name}"),
         )
         self.skip = set(names.values())
@@ -148,10 +159,12 @@ def _carried(tree: NtupleTree) -> tuple[dict[str, str], list[str]]:
             continue
         kind = str(form.type)
         plain = isinstance(form, awkward.forms.NumpyForm)
-        listed = isinstance(form, awkward.forms.ListOffsetForm) and isinstance(
-            form.content, awkward.forms.NumpyForm
-        )
-        if "parameters" in kind or kind in ("string", "bytes") or not (plain or (listed and not form.content.inner_shape)):
+        listed = isinstance(form, awkward.forms.ListOffsetForm) and isinstance(form.content, awkward.forms.NumpyForm)
+        if (
+            "parameters" in kind
+            or kind in ("string", "bytes")
+            or not (plain or (listed and not form.content.inner_shape))
+        ):
             refused.append(f"'{name}' ({branch.typename})")
         elif plain:
             types[name] = " * ".join([*(str(n) for n in form.inner_shape), form.primitive])

@@ -164,7 +164,12 @@ def calibration(curves: Mapping[str, Calibration]) -> Figure:
     below.axhline(0.0, color="grey", linewidth=1.2, linestyle=":")
     widest = 0.05
     for i, (label, one) in enumerate(curves.items()):
-        points = {"fmt": "o-", "color": style.COLOURS[i % len(style.COLOURS)], "elinewidth": 1.3, "linewidth": 1}
+        points = {
+            "fmt": "o-",
+            "color": style.COLOURS[i % len(style.COLOURS)],
+            "elinewidth": 1.3,
+            "linewidth": 1,
+        }
         main.errorbar(one.mean, one.fraction, one.error, label=label, **points)
         below.errorbar(one.mean, one.fraction - one.mean, one.error, **points)
         widest = max(widest, float(np.max(np.abs(one.fraction - one.mean), initial=0.0)))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Histogram:
-    """A histogram (n bins) with its errors √Σw²; ``outside`` is the number of entries folded into its ends."""
+    """A histogram (n bins) with its errors √Σw²; ``outside`` counts the entries folded into its ends."""
 
     edges: np.ndarray
     values: np.ndarray

@@ -74,7 +74,6 @@ def _settings() -> dict[str, Any]:
         "ytick.major.size": 8,
         "ytick.minor.size": 4,
         "lines.markersize": 5,
-        "pdf.fonttype": 42,
     }
 
 
@@ -102,7 +101,7 @@ def canvas(*heights: float, size: tuple[float, float] = (8.0, 6.0)) -> tuple[Fig
     The figure is not registered with pyplot, so nothing leaks and no display is needed.
 
     Args:
-        heights: relative heights of the panels, from the top; one panel where none is given.
+        *heights: relative heights of the panels, from the top; one panel where none is given.
         size: width and height in inches.
 
     Returns:
@@ -110,9 +109,9 @@ def canvas(*heights: float, size: tuple[float, float] = (8.0, 6.0)) -> tuple[Fig
     """
     figure = Figure(figsize=size, layout="constrained")
     figure.get_layout_engine().set(h_pad=0.06, w_pad=0.08, hspace=0.0)
-    panels = figure.subplots(
-        len(heights) or 1, 1, sharex=True, squeeze=False, height_ratios=list(heights) or None
-    )[:, 0]
+    panels = figure.subplots(len(heights) or 1, 1, sharex=True, squeeze=False, height_ratios=list(heights) or None)[
+        :, 0
+    ]
     for panel in panels[:-1]:
         panel.tick_params(labelbottom=False)
     if len(panels) > 1:
@@ -189,7 +188,7 @@ def make_room(axes: Axes, low: float, high: float, box: AnchoredOffsetbox, **leg
         low: lower end of the y axis.
         high: the highest data value.
         box: the label.
-        legend: options of the legend.
+        **legend: options of the legend.
     """
     handles, names = axes.get_legend_handles_labels()
     handles, names = legend.pop("handles", handles), legend.pop("labels", names)

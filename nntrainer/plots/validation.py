@@ -79,7 +79,5 @@ def _curves(folds: Mapping[str, Columns], name: str, title: str) -> Figure:
     first = min((float(e.min()) for e in epochs if e.size), default=0.0)
     last = max((float(e.max()) for e in epochs if e.size), default=1.0)
     axes.set_xlim(first - 0.02 * (last - first or 10), last + 0.02 * (last - first or 10))
-    style.make_room(
-        axes, low, high, style.label(axes), handles=handles, labels=[str(h.get_label()) for h in handles]
-    )
+    style.make_room(axes, low, high, style.label(axes), handles=handles, labels=[str(h.get_label()) for h in handles])
     return figure

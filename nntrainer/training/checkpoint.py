@@ -89,9 +89,7 @@ class State:
         return cls(**values)
 
 
-def save(
-    path: Path, digest: str, state: State, variables: Sequence[Any], best: Sequence[np.ndarray] | None
-) -> None:
+def save(path: Path, digest: str, state: State, variables: Sequence[Any], best: Sequence[np.ndarray] | None) -> None:
     """Write a checkpoint, aside and renamed.
 
     Args:
@@ -155,9 +153,7 @@ def load(path: Path, digest: str, variables: Sequence[Any]) -> tuple[State, list
             f"{path}: this checkpoint cannot be read ({error}); delete it to start this fold afresh"
         ) from None
     if [array.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:
-        raise TrainingError(
-            f"{path}: this checkpoint holds another network; delete it to start this fold afresh"
-        )
+        raise TrainingError(f"{path}: this checkpoint holds another network; delete it to start this fold afresh")
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
     return state, best

@@ -191,6 +191,5 @@ def _outcome(fold: int, directory: Path, log: Path, start: int, code: int) -> No
         lines = file.read().decode("utf-8", "replace").splitlines()
     tail = "\n".join(lines[-TAIL_LINES:])
     raise TrainingError(
-        f"fold {fold}: its workers ended with exit code {code}; {log} has all they printed, the end is:"
-        f"\n{tail}"
+        f"fold {fold}: its workers ended with exit code {code}; {log} has all they printed, the end is:\n{tail}"
     )

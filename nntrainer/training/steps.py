@@ -78,9 +78,7 @@ class Steps:
 
     def synchronise(self) -> None:
         """Average over workers what they keep for themselves: the running moments of batch normalisation."""
-        self._workers.average_variables(
-            [each for each in self.model.non_trainable_variables if "moving_" in each.path]
-        )
+        self._workers.average_variables([each for each in self.model.non_trainable_variables if "moving_" in each.path])
 
     def separate_seeds(self) -> None:
         """Give this worker its own dropout: move the seeds, which are equal on all, by its rank."""

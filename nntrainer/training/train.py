@@ -173,9 +173,7 @@ def load_training_data(config: Config, fold: int, rank: int = 0, size: int = 1, 
         sets = {}
         for name, mask in (("train", split.train), ("validation", split.validation)):
             rows = np.flatnonzero(mask)
-            weight = training_weights(
-                config, dataset.column("weight")[rows], label[rows], dataset.sample_index[rows]
-            )
+            weight = training_weights(config, dataset.column("weight")[rows], label[rows], dataset.sample_index[rows])
             sets[name] = (rows, weight.astype(np.float32), _target(config, label[rows]))
         names = [field.name for field in network_inputs(config).events]
         objects = {name: dataset.objects(name) for name in config.features.objects}
@@ -207,8 +205,7 @@ def _check(config: Config, fold: int, label: np.ndarray, train: np.ndarray, vali
     labels = config.data.labels
     if len(labels) < 2:
         raise TrainingError(
-            f"data.samples have only the label '{labels[0]}'; a training needs samples with two "
-            "labels or more"
+            f"data.samples have only the label '{labels[0]}'; a training needs samples with two labels or more"
         )
     if not validation.any():
         raise TrainingError(
@@ -219,6 +216,5 @@ def _check(config: Config, fold: int, label: np.ndarray, train: np.ndarray, vali
     for name, count in zip(labels, counts, strict=True):
         if count < config.training.workers:
             raise TrainingError(
-                f"fold {fold}: class '{name}' has {count} training events; loosen the selection or give more "
-                "files"
+                f"fold {fold}: class '{name}' has {count} training events; loosen the selection or give more files"
             )

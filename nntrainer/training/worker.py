@@ -21,9 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 also when interrupted, so that the launcher lets the other workers end by themselves.
     """
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--directory", type=Path, required=True, help="the fold's directory, with config.json"
-    )
+    parser.add_argument("--directory", type=Path, required=True, help="the fold's directory, with config.json")
     parser.add_argument("--fold", type=int, required=True, help="the fold")
     parser.add_argument("--parent", type=int, default=None, help="process id of the launcher")
     given = parser.parse_args(arguments)

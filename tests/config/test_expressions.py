@@ -5,6 +5,7 @@ from __future__ import annotations
 import awkward as ak
 import numpy as np
 import pytest
+
 from nntrainer.config.expressions import FUNCTIONS, Expression
 from nntrainer.errors import ExpressionError
 

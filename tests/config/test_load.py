@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
+
 from nntrainer.config import Config, load_config
 from nntrainer.errors import ConfigError
-from pydantic import ValidationError
 
 ROOT = Path(__file__).parents[2]
 GOOD = """\
@@ -89,8 +90,9 @@ def test_configs_of_the_repository_are_valid(name: str) -> None:
 
 
 def described(model: type, path: str, seen: set[type]) -> list[str]:
-    from nntrainer.config.load import _parts
     from pydantic import BaseModel
+
+    from nntrainer.config.load import _parts
 
     missing = []
     for name, field in model.model_fields.items():

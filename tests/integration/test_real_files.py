@@ -9,6 +9,7 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
+
 from nntrainer.config import load_config
 from nntrainer.dataset.dataset import open_dataset
 from nntrainer.dataset.inspect import inspect

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uproot
+
 from nntrainer.config import Config, load_config
 from nntrainer.pipeline import RunResult, run
 
@@ -25,8 +26,8 @@ def ntuples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def configured(ntuples: Path, work: Path, *more: str) -> Config:
-    samples = f"[{{name: ttH, files: {ntuples}/ttH.root, label: ttH}}, {{name: ttbb, files: {ntuples}/ttbb.root, label: ttbar}}]"
-    overrides = [f"data.samples={samples}", f"data.directory={work / 'datasets'}", "training.epochs=6"]
+    files = [f"data.samples.{i}.files={ntuples / name}.root" for i, name in enumerate(("ttH", "ttbb"))]
+    overrides = [*files, f"data.directory={work / 'datasets'}", "training.epochs=6"]
     return load_config(ROOT / "configs/tth.yaml", [*overrides, *more], {})
 
 

@@ -153,14 +153,14 @@ def test_jets_are_in_acceptance_ordered_and_apart(arrays: dict[str, dict], sampl
     assert ak.all(pt[:, :-1] >= pt[:, 1:])
     assert ak.min(pt) >= 25 * GEV
     assert ak.max(np.abs(eta)) <= 2.5
-    assert np.array_equal(ak.num(pt), a["nJets"])
+    assert np.all(ak.to_numpy(ak.num(pt)) == a["nJets"])
     assert a["nJets"].min() == 4
     jets = objects(a, "jet")
     one, other = ak.unzip(ak.combinations(jets, 2))
     assert ak.min(one.deltaR(other)) > 0.4 - 1e-5
     assert ak.min(jets.mass2) > -1e4 * GEV  # rounding of float32 only
     assert np.array_equal(a["nElectrons"] + a["nMuons"], np.ones(N))
-    assert np.array_equal(ak.num(a["el_pt"]), a["nElectrons"])
+    assert np.all(ak.to_numpy(ak.num(a["el_pt"])) == a["nElectrons"])
     corrected = a["jet_pt_softmu_corr"] / pt
     assert ak.min(corrected) >= 1
     if sample == "ttlight":  # light pairs: b jets come from top quarks, at most two
@@ -175,14 +175,13 @@ def test_truthmatch_finds_higgs_w_and_top(pair: tuple[ak.Array, ak.Array], array
 
     def resonance(*partons: int) -> ak.Array:
         whole = ak.all([ak.any(match == parton, axis=1) for parton in partons], axis=0)
-        return sum(ak.firsts(jets[whole][match[whole] == p]) for p in partons[1:]) + ak.firsts(
-            jets[whole][match[whole] == partons[0]]
-        )
+        first = ak.firsts(jets[whole][match[whole] == partons[0]])
+        return sum((ak.firsts(jets[whole][match[whole] == parton]) for parton in partons[1:]), first)
 
     for partons, truth in (((1, 2), M_HIGGS), ((5, 6), M_W), ((4, 5, 6), M_TOP)):
         found = resonance(*partons)
         assert len(found) > 300
-        assert 0.85 < np.median(ak.to_numpy(found.mass)) / truth < 1.05
+        assert 0.85 < np.median(ak.to_numpy(ak.drop_none(found.mass))) / truth < 1.05
     assert ak.all(arrays["ttH"]["jet_truthflav"][(match >= 1) & (match <= 4)] == 5)
     for sample in ("ttbb", "ttlight"):
         assert set(np.unique(ak.flatten(arrays[sample]["jet_truthmatch"]))) == {0, 3, 4, 5, 6}
@@ -226,9 +225,7 @@ def test_event_variables_agree_with_vector(arrays: dict[str, dict]) -> None:
     }
     for name, values in expected.items():
         assert np.allclose(a[name], ak.to_numpy(values), rtol=2e-4, atol=2e-4), name
-    p = np.stack(
-        [ak.to_numpy(ak.fill_none(ak.pad_none(getattr(jets, c), 12), 0.0)) for c in ("px", "py", "pz")]
-    )
+    p = np.stack([ak.to_numpy(ak.fill_none(ak.pad_none(getattr(jets, c), 12), 0.0)) for c in ("px", "py", "pz")])
     tensor = np.einsum("anj,bnj->nab", p, p)
     eigenvalues = np.linalg.eigvalsh(tensor) / np.trace(tensor, axis1=1, axis2=2)[:, None]
     assert np.allclose(a["Aplanarity_jets"], 1.5 * eigenvalues[:, 0], atol=1e-4)
@@ -254,9 +251,7 @@ def test_weights(arrays: dict[str, dict]) -> None:
             assert abs(a[name].mean() - 1) < 0.05
             assert a[name].std() > 0.005
     assert {name: p.negative_fraction for name, p in PROCESSES.items()}["ttbb"] == 0.2
-    yields = {
-        s: (a["weight_mc"] * a["xsec_times_BR"] / a["totalEventsWeighted"]).sum() for s, a in arrays.items()
-    }
+    yields = {s: (a["weight_mc"] * a["xsec_times_BR"] / a["totalEventsWeighted"]).sum() for s, a in arrays.items()}
     assert yields["ttH"] < 0.1 * yields["ttbb"] < 0.1 * yields["ttcc"] < 0.1 * yields["ttlight"]
 
 

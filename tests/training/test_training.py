@@ -1,0 +1,207 @@
+"""Training in one process: learning, stopping, resuming bit by bit."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nntrainer.config import Config
+from nntrainer.errors import Interrupted, MissingDependencyError, StoreError, TrainingError
+from nntrainer.networks.model import load_model
+from nntrainer.rundir import RunDir
+from nntrainer.training import distributed, loop
+from nntrainer.training.record import COLUMNS, read_training
+from nntrainer.training.train import load_training_data, train
+
+Make = Callable[..., Config]
+
+
+def history_of(run: Path) -> list[dict[str, float]]:
+    with (run / "training" / "fold0" / "history.csv").open() as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def reached(run: Path, epoch: int, process: subprocess.Popen[str]) -> None:
+    """Wait until a training in another process has written the row of this epoch."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            if len(history_of(run)) >= epoch:
+                return
+        except FileNotFoundError:
+            pass
+        time.sleep(0.005)
+    raise AssertionError(f"epoch {epoch} not reached: {process.communicate()[1]}")
+
+
+@pytest.mark.parametrize(
+    ("labels", "model"),
+    [
+        (2, {"name": "dense", "layers": [16], "normalisation": "batch_norm"}),
+        (3, {"name": "residual", "width": 16}),
+    ],
+)
+def test_the_loss_falls(make_config: Make, tmp_path: Path, labels: int, model: dict[str, Any]) -> None:
+    config = make_config(labels=labels, model=model, tensorboard=True, gradient_clipping={"norm": 1.0})
+    run = RunDir(tmp_path)
+    done = train(config, run, folds=[1, 0])
+    assert [(each.fold, each.epochs, each.skipped) for each in done] == [(1, 3, False), (0, 3, False)]
+    rows = history_of(tmp_path)
+    assert list(rows[0]) == list(COLUMNS) and [row["epoch"] for row in rows] == [1, 2, 3]
+    assert rows[-1]["loss"] < rows[0]["loss"] and rows[-1]["val_loss"] < np.log(labels)
+    assert rows[-1]["val_accuracy"] > 1.2 / labels
+    assert list((run.fold(0) / "tensorboard").iterdir())
+    again = train(config, run, folds=[0])
+    assert again[0].skipped and again[0].weights_sha256 == done[1].weights_sha256
+
+
+def test_the_reported_loss_is_that_of_the_saved_model(make_config: Make, tmp_path: Path) -> None:
+    config = make_config()
+    done = train(config, RunDir(tmp_path), folds=[0])[0]
+    validation = load_training_data(config, 0).validation
+    scores = load_model(done.model).predict_on_batch(validation.inputs)[:, 0].astype(np.float64)
+    losses = -np.log(np.where(validation.target > 0.5, scores, 1 - scores))
+    expected = np.sum(validation.weight * losses) / np.sum(validation.weight.astype(np.float64))
+    assert history_of(tmp_path)[-1]["val_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_early_stopping_ends_with_the_best_weights(make_config: Make, tmp_path: Path) -> None:
+    config = make_config(
+        epochs=40,
+        optimizer={"name": "adam", "learning_rate": 0.1},
+        early_stopping={"patience": 2},
+        schedule={"name": "reduce_on_plateau", "patience": 1, "factor": 0.5},
+    )
+    done = train(config, RunDir(tmp_path), folds=[0])[0]
+    losses = [row["val_loss"] for row in history_of(tmp_path)]
+    assert done.epochs == len(losses) < 40 and done.epochs == done.best_epoch + 2
+    assert losses[done.best_epoch - 1] == min(losses) == done.best_val_loss
+    assert history_of(tmp_path)[-1]["learning_rate"] == pytest.approx(0.1 / 2, rel=1e-6)
+    validation = load_training_data(config, 0).validation
+    scores = load_model(done.model).predict_on_batch(validation.inputs)[:, 0].astype(np.float64)
+    losses_now = -np.log(np.where(validation.target > 0.5, scores, 1 - scores))
+    assert np.average(losses_now, weights=validation.weight) == pytest.approx(min(losses), rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def long_training(make_config: Make) -> Config:
+    """Long enough to be stopped on the way, with everything that has a state."""
+    return make_config(
+        epochs=12,
+        batch_size=16,
+        optimizer={"name": "adamw"},
+        schedule={"name": "reduce_on_plateau", "patience": 1},
+        early_stopping={"patience": 12},
+        checkpoint_every=2,
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> None:
+    errors = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_stopped_training_ends_as_if_never_stopped(
+    long_training: Config, tmp_path: Path, start_training: Any, number: signal.Signals
+) -> None:
+    whole = start_training(long_training, tmp_path / "whole")
+    stopped = start_training(long_training, tmp_path / "stopped")
+    reached(tmp_path / "stopped", 5, stopped)
+    stopped.send_signal(number)
+    stopped.communicate(timeout=60)
+    fold = tmp_path / "stopped" / "training" / "fold0"
+    record = read_training(fold)
+    if number == signal.SIGTERM:
+        assert stopped.returncode == Interrupted.exit_code
+        assert record["state"] == "interrupted" and 5 <= record["epochs"] < 12
+    else:
+        assert stopped.returncode == -signal.SIGKILL and record["state"] == "running"
+    assert not (fold / "model.keras").exists()
+    ended(start_training(long_training, tmp_path / "stopped"))
+    ended(whole)
+    expected = read_training(tmp_path / "whole" / "training" / "fold0")
+    assert read_training(fold)["weights_sha256"] == expected["weights_sha256"]
+    exact = ("epoch", "loss", "val_loss", "accuracy", "val_accuracy", "learning_rate")
+    rows, wanted = history_of(tmp_path / "stopped"), history_of(tmp_path / "whole")
+    assert [[row[key] for key in exact] for row in rows] == [[row[key] for key in exact] for row in wanted]
+
+
+class _StopAt:
+    """A progress that asks for the stop in the middle of an epoch, through the file."""
+
+    def __init__(self, file: Path, events: int) -> None:
+        self.file, self.left = file, events
+
+    def start(self, description: str, total: int | None, unit: str = "events") -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def advance(self, n: int) -> None:
+        self.left -= n
+        if n and self.left <= 0:
+            self.file.touch()
+
+
+def test_stopped_inside_an_epoch(make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "STEPS_PER_CALL", 7)
+    config = make_config(epochs=2)
+    whole = train(config, RunDir(tmp_path / "whole"), folds=[0])[0]
+    run = RunDir(tmp_path / "stopped")
+    with pytest.raises(Interrupted, match="epoch 2 of 2"):
+        train(config, run, folds=[0], progress=_StopAt(run.fold(0) / "stop", 5000))
+    assert (run.fold(0) / "checkpoint.h5").exists() and read_training(run.fold(0))["epochs"] == 1
+    assert train(config, run, folds=[0])[0].weights_sha256 == whole.weights_sha256
+    assert history_of(tmp_path / "stopped")[1]["loss"] == history_of(tmp_path / "whole")[1]["loss"]
+
+
+def test_a_foreign_or_damaged_checkpoint_is_refused(make_config: Make, tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    train(make_config(epochs=1), run, folds=[0])
+    file = run.fold(0) / "checkpoint.h5"
+    with pytest.raises(TrainingError, match=r"checkpoint\.h5.*another configuration"):
+        train(make_config(epochs=2), run, folds=[0])
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(TrainingError, match=r"checkpoint\.h5.*cannot be read"):
+        train(make_config(epochs=2), run, folds=[0])
+    file.unlink()
+    assert train(make_config(epochs=2), run, folds=[0])[0].epochs == 2
+
+
+def test_a_loss_that_is_not_finite_ends_with_a_sentence(make_config: Make, tmp_path: Path) -> None:
+    config = make_config(optimizer={"name": "sgd", "learning_rate": 1e30}, model={"name": "dense", "l2": 1.0})
+    with pytest.raises(TrainingError, match="learning_rate"):
+        train(config, RunDir(tmp_path), folds=[0])
+    assert read_training(tmp_path / "training" / "fold0")["state"] == "failed"
+
+
+def test_what_cannot_be_trained_is_refused(make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = make_config()
+    with pytest.raises(TrainingError, match=r"no fold 7.*0 to 2"):
+        train(config, RunDir(tmp_path), folds=[7])
+    moved = Config.model_validate({**config.dump(), "data": {**config.dump()["data"], "directory": "nowhere"}})
+    with pytest.raises(StoreError, match="nowhere"):
+        train(moved, RunDir(tmp_path))
+    with pytest.raises(TrainingError, match="only the label"):
+        train(make_config(labels=1), RunDir(tmp_path))
+    monkeypatch.setattr(distributed.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match=r"workers is 2.*make venv"):
+        train(make_config(workers=2), RunDir(tmp_path))
+
+
+def test_training_json(make_config: Make, tmp_path: Path) -> None:
+    train(make_config(epochs=1), RunDir(tmp_path), folds=[0])
+    record = json.loads((tmp_path / "training" / "fold0" / "training.json").read_text())
+    assert record["state"] == "done" and record["workers"] == 1 and record["best_epoch"] == 1
+    assert record["events_per_s"] > 0 and len(record["weights_sha256"]) == 64
