@@ -39,11 +39,11 @@ def write_ntuple(path: Path, n: int = 50, **change: np.ndarray) -> None:
         "n": np.ones(n, np.int32),
         "x": rng.normal(size=n).astype(np.float32),
         "jet_pt": ak.unflatten(rng.random(2 * n).astype(np.float32), np.full(n, 2)),
-        "text": ["a"] * n,
     }
     branches |= change
     with uproot.recreate(path) as file:
-        file["events"] = {name: values for name, values in branches.items() if name != "text"}
+        kinds = {name: "var * float32" if name == "jet_pt" else values.dtype for name, values in branches.items()}
+        file.mktree("events", kinds).extend(branches)
 
 
 class Place:
@@ -155,7 +155,7 @@ CASES: list[tuple[str, Case, list[str]]] = [
     (
         "one class",
         lambda p: ["train", p.config("label: b", "label: s"), "--runs", str(p.folder / "runs")],
-        ["class"],
+        ["labels", "'s'"],
     ),
     (
         "a fold that is not",

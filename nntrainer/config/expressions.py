@@ -93,11 +93,16 @@ def _delta_phi(a: Any, b: Any) -> Any:
     return (a - b + numpy.pi) % (2 * numpy.pi) - numpy.pi
 
 
-def _wider(values: Any) -> Any:
-    # A weight is a product of many float32 factors: multiply them in double precision.
-    import awkward
+def _as(dtype: str) -> Callable[[Any], Any]:
+    """Return a conversion: weights multiply in double precision, event ids must not overflow 32 bits."""
 
-    return awkward.values_astype(values, "float64")
+    def call(values: Any) -> Any:
+        import awkward
+        import numpy
+
+        return numpy.dtype(dtype).type(values) if numpy.ndim(values) == 0 else awkward.values_astype(values, dtype)
+
+    return call
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -114,7 +119,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "at": _at,
     "where": _where,
     "delta_phi": _delta_phi,
-    "float64": _wider,
+    "float64": _as("float64"),
+    "int64": _as("int64"),
 }
 """The functions a formula may call. ``sum mean any all count min max`` reduce over the objects of each event,
 ``at(x, i, default)`` takes the i-th object, ``delta_phi(a, b)`` lies in [-π, π)."""

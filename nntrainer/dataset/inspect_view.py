@@ -120,7 +120,7 @@ def _head(group: GroupInfo) -> Table:
     more = f"; {len(names) - HEAD_COLUMNS} more columns in --json" if len(names) > HEAD_COLUMNS else ""
     names = names[:HEAD_COLUMNS]
     rows = [[str(i), *(_short(row[name]) for name in names)] for i, row in enumerate(group.head)]
-    return _table(f"{group.name}: first rows{more}", [">entry", *(f">{name}" for name in names)], rows)
+    return _table(f"{group.name}: first rows{more}", [">row", *(f">{name}" for name in names)], rows)
 
 
 def _detail(detail: Detail) -> list[RenderableType]:

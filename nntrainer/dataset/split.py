@@ -29,7 +29,8 @@ class Split:
 
 
 def _ids(event_number: ArrayLike) -> np.ndarray:
-    return np.asarray(event_number).astype(np.uint64)
+    # A list must not pass through doubles, which have fewer digits than event numbers.
+    return np.asarray(event_number, dtype=np.uint64)
 
 
 def fold_of(event_number: ArrayLike, k: int) -> np.ndarray:

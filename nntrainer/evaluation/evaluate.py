@@ -67,12 +67,12 @@ def _merge_history(config: Config, run: RunDir) -> dict[str, dict[str, list[floa
 
 def _measure(config: Config, run: RunDir, dataset: Dataset, found: Scores, progress: Progress) -> dict[str, Any]:
     label, weight = dataset.column("label").astype(int), reporting_weights(config, dataset)
-    labels, signal = list(dataset.labels), dataset.labels.index(dataset.signal)
+    labels, signal = list(dataset.labels), dataset.labels.index(config.data.signal_label)
     folder = run.plots("Evaluation")
     test, train = found.fold >= 0, np.isfinite(found.train[:, 0])
     result: dict[str, Any] = {
         "labels": labels,
-        "signal": dataset.signal,
+        "signal": config.data.signal_label,
         "events": {name: int(np.sum(label == index)) for index, name in enumerate(labels)},
         "sum_of_weights": {name: float(weight[label == index].sum()) for index, name in enumerate(labels)},
         "negative_weights": config.preparation.negative_weights.reporting,

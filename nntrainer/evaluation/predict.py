@@ -11,6 +11,7 @@ from nntrainer.config import Config
 from nntrainer.dataset.dataset import Dataset
 from nntrainer.dataset.inputs import Inputs, network_arrays
 from nntrainer.dataset.split import masks
+from nntrainer.networks.model import load_model
 from nntrainer.rundir import RunDir
 
 BATCH = 8192
@@ -62,17 +63,13 @@ def scores(config: Config, run: RunDir, dataset: Dataset) -> Scores:
     Returns:
         The scores by role.
     """
-    import keras
-
-    from nntrainer.networks import layers  # noqa: F401  registers what the saved models are made of
-
     inputs = dataset_inputs(config, dataset)
     event_number = dataset.column("eventNumber")
-    classes, signal = len(dataset.labels), dataset.labels.index(dataset.signal)
+    classes, signal = len(dataset.labels), dataset.labels.index(config.data.signal_label)
     shape = (len(event_number), classes)
     result = Scores(np.full(shape, np.nan), np.full(shape, np.nan), np.full(len(event_number), -1))
     for fold in range(config.preparation.k):
-        model = keras.saving.load_model(run.fold(fold) / "model.keras", compile=False)
+        model = load_model(run.fold(fold) / "model.keras")
         split = masks(config, event_number, fold)
         rows = np.flatnonzero(split.test)
         result.test[rows] = probabilities(model, inputs, rows, signal, classes)

@@ -19,9 +19,11 @@ from nntrainer.dataset.dataset import Dataset, open_dataset
 from nntrainer.dataset.inputs import Inputs, network_arrays
 from nntrainer.dataset.schema import Field, network_inputs
 from nntrainer.dataset.split import masks, rule
-from nntrainer.errors import ExportError
+from nntrainer.dataset.store import open_store
+from nntrainer.errors import ExportError, MissingDependencyError
 from nntrainer.export.parity import largest_difference
 from nntrainer.networks.model import load_model
+from nntrainer.progress import Progress, silent
 from nntrainer.provenance import git_commit
 
 if TYPE_CHECKING:
@@ -42,24 +44,35 @@ class Exported:
     seconds: float
 
 
-def export(config: Config, run: RunDir, folds: Sequence[int] | None = None) -> list[Exported]:
+def export(
+    config: Config, run: RunDir, folds: Sequence[int] | None = None, progress: Progress | None = None
+) -> list[Exported]:
     """Export the trained model of each fold.
 
     Args:
         config: the configuration.
         run: the run directory with the trained models.
         folds: which; all if absent.
+        progress: told how far the work has come.
 
     Returns:
         The files, under ``models``, beside copies of the Keras models.
 
     Raises:
+        ConfigError: there is no such fold.
         ExportError: a model is missing, or ONNX Runtime and Keras disagree by more than ``export.tolerance``.
     """
+    chosen = range(config.preparation.k) if folds is None else folds
+    for fold in chosen:
+        rule(config, fold)  # refuses a fold that is none, before its directory is made
+    progress = progress or silent()
+    progress.start("export", len(chosen), "models")
     done = []
     with open_dataset(config) as dataset:
-        for fold in range(config.preparation.k) if folds is None else folds:
+        for fold in chosen:
             done.append(_export_fold(config, run, fold, dataset))
+            progress.advance(1)
+    progress.finish()
     return done
 
 
@@ -69,26 +82,27 @@ def _export_fold(config: Config, run: RunDir, fold: int, dataset: Dataset) -> Ex
     if not source.exists():
         raise ExportError(f"{source}: fold {fold} is not trained yet; `nntrainer train` trains it")
     model = load_model(source)
-    target = run.models / f"fold{fold}.onnx"
-    part = target.with_name(target.name + ".part")
+    onnx, keras = run.models / f"fold{fold}.onnx", run.models / f"fold{fold}.keras"
+    parts = {path: path.with_name(path.name + ".part") for path in (keras, onnx)}
     proto = to_onnx(model)
     entry = proto.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, json.dumps(metadata(config, fold, dataset))
     try:
-        part.write_bytes(proto.SerializeToString())
-        difference = largest_difference(model, part, parity_events(config, fold, dataset), config.export.batch_sizes)
+        parts[onnx].write_bytes(proto.SerializeToString())
+        shutil.copyfile(source, parts[keras])
+        events = parity_events(config, fold, dataset)
+        difference = largest_difference(model, parts[onnx], events, config.export.batch_sizes)
         if not difference <= config.export.tolerance:
             raise ExportError(
-                f"{target}: ONNX Runtime and Keras differ by {difference:.2e} on the same events, and "
+                f"{onnx}: ONNX Runtime and Keras differ by {difference:.2e} on the same events, and "
                 f"export.tolerance is {config.export.tolerance:.2e}; nothing was exported"
             )
-        os.replace(part, target)
+        for path, part in parts.items():
+            os.replace(part, path)
     finally:
-        part.unlink(missing_ok=True)
-    copy = run.models / f"fold{fold}.keras"
-    shutil.copyfile(source, copy.with_name(copy.name + ".part"))
-    os.replace(copy.with_name(copy.name + ".part"), copy)
-    return Exported(fold, target, difference, target.stat().st_size, time.monotonic() - started)
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+    return Exported(fold, onnx, difference, onnx.stat().st_size, time.monotonic() - started)
 
 
 def to_onnx(model: Any) -> Any:
@@ -102,9 +116,15 @@ def to_onnx(model: Any) -> Any:
 
     Raises:
         ExportError: the conversion changed the inputs.
+        MissingDependencyError: TensorFlow or tf2onnx is not installed.
     """
-    import tensorflow as tf
-    import tf2onnx
+    try:
+        import tensorflow as tf
+        import tf2onnx
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"the export needs {error.name}, and it is not installed: pip install 'nntrainer[train]'"
+        ) from None
 
     signature = [tf.TensorSpec((None, *t.shape[1:]), tf.float32, name=t.name) for t in model.inputs]
 
@@ -167,10 +187,32 @@ def metadata(config: Config, fold: int, dataset: Dataset) -> dict[str, Any]:
 
 
 def parity_events(config: Config, fold: int, dataset: Dataset) -> Inputs:
-    """Return the inputs of as many test events as the largest batch needs, repeated where there are fewer."""
-    test = np.flatnonzero(masks(config, dataset.column("eventNumber"), fold).test)
-    if not len(test):
-        raise ExportError(f"fold {fold} has no test event to compare ONNX with Keras on")
-    take = np.resize(test, max(config.export.batch_sizes))
-    objects = {name: dataset.objects(name)[take] for name in config.features.objects}
-    return network_arrays(config, dataset.events()[take], objects)
+    """Return test events of a fold, some of every sample, repeated where there are too few.
+
+    Args:
+        config: the configuration.
+        fold: the model, from 0.
+        dataset: the converted samples.
+
+    Returns:
+        The network's inputs of as many events as the largest batch of the parity check.
+
+    Raises:
+        ExportError: there is no test event.
+    """
+    wanted, parts = max(config.export.batch_sizes), []
+    for path in dataset.paths:
+        with open_store(path) as store:
+            test = np.flatnonzero(masks(config, store.column("events", "eventNumber"), fold).test)[:wanted]
+            if not len(test):
+                continue
+            start, stop = int(test[0]), int(test[-1]) + 1
+            names = ["events", *config.features.objects]
+            tables = {name: store.read(name, None, start, stop)[test - start] for name in names}
+        parts.append(network_arrays(config, tables["events"], tables))
+    if not parts:
+        raise ExportError(f"fold {fold} has no test event to compare ONNX with Keras on; convert more events")
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    total = len(next(iter(joined.values())))
+    take = np.resize(np.linspace(0, total - 1, min(total, wanted)).round().astype(int), wanted)
+    return {name: array[take] for name, array in joined.items()}

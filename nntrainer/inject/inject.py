@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 
-from nntrainer.config import Config
 from nntrainer.dataset.build import build, required_branches
 from nntrainer.dataset.inputs import network_arrays
-from nntrainer.errors import InjectError, InputError, one_of
+from nntrainer.errors import InjectError, InputError, nearest, one_of
 from nntrainer.inject.models import Ensemble, load_models
-from nntrainer.ntuples.reader import NtupleTree, list_trees, open_tree
+from nntrainer.inject.score import NO_FOLD, Scores, score
+from nntrainer.ntuples.reader import NtupleTree, identity, list_trees, open_tree
 from nntrainer.ntuples.writers import CopyWriter, FriendWriter, ScoreWriter
 from nntrainer.progress import Progress, silent
+from nntrainer.provenance import git_commit
+
+MODES = ("friend", "copy")
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Injected:
         defaulted: entries with the default, because the selection leaves them out.
         seen: entries with the default, because the only model has seen them.
         seconds: the time it took.
+        skipped: why a tree that only a pattern named was not scored, such as a missing branch; else empty.
     """
 
     file: str
@@ -43,21 +49,40 @@ class Injected:
     defaulted: int
     seen: int
     seconds: float
+    skipped: str = ""
 
 
 @dataclass(frozen=True)
-class _Options:
-    """What the caller said, or else the configuration in the models."""
+class _Job:
+    """The models, and what the caller said or else their configuration says."""
 
+    ensemble: Ensemble
     mode: str
     branch: str
     suffix: str
     default: float
-    with_seen: bool
+    progress: Progress
 
     @property
-    def fold_branch(self) -> str:
+    def scores(self) -> list[str]:
+        """The score branches."""
+        return [f"{self.branch}_{name}" for name in self.ensemble.outputs]
+
+    @property
+    def fold(self) -> str:
+        """The branch that tells which model gave the score."""
         return f"{self.branch}_fold"
+
+    def branches(self, event_id: bool) -> dict[str, np.dtype[Any]]:
+        """The new branches with their types."""
+        types: dict[str, np.dtype[Any]] = {"eventNumber": np.dtype("u8")} if event_id else {}
+        return types | {name: np.dtype("f4") for name in self.scores} | {self.fold: np.dtype("i4")}
+
+    def writer(self, file: str, target: Path, trees: Sequence[str]) -> ScoreWriter:
+        """Return what writes the scores of a file."""
+        if self.mode == "friend":
+            return FriendWriter(target, self.suffix)
+        return CopyWriter(target, file, trees, self.ensemble.config.data.chunk_events)
 
 
 def inject(
@@ -66,7 +91,7 @@ def inject(
     *,
     output: Path,
     trees: Sequence[str] | None = None,
-    mode: Literal["friend", "copy"] | str | None = None,
+    mode: str | None = None,
     branch: str | None = None,
     suffix: str | None = None,
     default: float | None = None,
@@ -80,12 +105,13 @@ def inject(
         models: the ONNX files, one for each fold.
         files: the ntuples; they are only read.
         output: directory of the scored files: ``<stem>.friend.root``, or ``<name>`` for copies.
-        trees: names; ``*`` for all of a file; those of the configuration if absent.
+        trees: names or patterns such as ``*``; those of the configuration if absent. A tree that only a pattern
+            names and that lacks a branch the features need is not scored, and reported as skipped.
         mode: ``friend`` or ``copy``; like the following ones, that of the configuration if absent.
         branch: prefix of the score branches ``<branch>_score``, or ``<branch>_<label>`` for several classes;
             ``<branch>_fold`` tells which model gave the score (-1: none).
         suffix: suffix of a friend tree's name.
-        default: score of events outside the selection.
+        default: score of events outside the selection, and with fractions of events that the model has seen.
         threads: threads of ONNX Runtime; 0 for all cores.
         overwrite: replace outputs that exist.
         progress: told how far the work has come.
@@ -99,35 +125,38 @@ def inject(
     """
     ensemble = load_models([Path(path) for path in models], threads)
     block = ensemble.config.inject
-    options = _Options(
-        mode or block.mode,
+    mode = mode or block.mode
+    if mode not in MODES:
+        raise InjectError(f"--mode '{mode}' is not known; allowed are {one_of(MODES)}.{nearest(mode, MODES)}")
+    job = _Job(
+        ensemble,
+        mode,
         branch or block.branch,
-        suffix or block.suffix,
+        block.suffix if suffix is None else suffix,
         block.default if default is None else default,
-        block.score_seen_events,
+        progress or silent(),
     )
-    if options.mode not in ("friend", "copy"):
-        raise InjectError(f"--mode '{options.mode}' is not known; allowed are 'friend' and 'copy'")
-    targets = _targets(files, Path(output), options, overwrite)
+    if job.fold in job.scores:
+        raise InjectError(f"the label 'fold' would give the branch '{job.fold}' twice; call the label something else")
+    targets = _targets(files, Path(output), mode, overwrite)
     wanted = tuple(trees or block.trees or (ensemble.config.data.tree,))
-    results = []
-    for file, target in targets.items():
-        results += _file(ensemble, file, target, wanted, options, progress or silent())
-    return results
+    return [result for file, target in targets.items() for result in _file(job, file, target, wanted)]
 
 
-def _targets(files: Sequence[str], output: Path, options: _Options, overwrite: bool) -> dict[str, Path]:
+def _targets(files: Sequence[str], output: Path, mode: str, overwrite: bool) -> dict[str, Path]:
     """Return the output of each file, all checked before anything is written."""
+    if output.exists() and not output.is_dir():
+        raise InjectError(f"{output}: --output must be a directory, and this is a file")
     targets: dict[str, Path] = {}
     for file in dict.fromkeys(files):
         name = Path(file.rsplit("/", 1)[-1])
-        target = output / (f"{name.stem}.friend.root" if options.mode == "friend" else name.name)
+        target = output / (f"{name.stem}.friend.root" if mode == "friend" else name.name)
         for other, theirs in targets.items():
             if theirs == target:
                 raise InjectError(
-                    f"{file} and {other} would both be scored into {target}; score them into two directories"
+                    f"{other} and {file} would both be scored into {target}; score them into two directories"
                 )
-        if "://" not in file and target.exists() and target.samefile(file):
+        if "://" not in file and Path(file).exists() and target.exists() and target.samefile(file):
             raise InjectError(f"{file}: --output {output} is where the ntuple itself lies; give another directory")
         if target.exists() and not overwrite:
             raise InjectError(f"{target}: exists already; remove it, give another --output, or say --overwrite")
@@ -135,82 +164,94 @@ def _targets(files: Sequence[str], output: Path, options: _Options, overwrite: b
     return targets
 
 
-def _file(
-    ensemble: Ensemble, file: str, target: Path, wanted: Sequence[str], options: _Options, progress: Progress
-) -> list[Injected]:
-    names = _trees(file, wanted)
-    if options.mode == "copy":
-        lost = [name for name in list_trees(file) if name not in names]
-        if lost:
-            raise InjectError(
-                f"{file}: a copy would lose the trees {one_of(lost)}; name them with --tree, or use --mode friend"
-            )
-    writer: ScoreWriter
-    writer = FriendWriter(target, options.suffix) if options.mode == "friend" else CopyWriter(target)
+def _file(job: _Job, file: str, target: Path, wanted: Sequence[str]) -> list[Injected]:
+    names, skipped = _trees(job, file, wanted)
     results = []
-    with writer:
+    with job.writer(file, target, names) as writer:
         for name in names:
             with open_tree(file, name) as tree:
-                results.append(_tree(ensemble, tree, target, writer, options, progress))
+                results.append(_tree(job, tree, target, writer))
+        writer.note(f"{job.branch}_provenance", json.dumps(_provenance(job, file)))
+    for name, why in skipped.items():
+        with open_tree(file, name) as tree:
+            results.append(Injected(file, name, target, tree.entries, 0, 0, 0, 0.0, why))
     return results
 
 
-def _trees(file: str, wanted: Sequence[str]) -> list[str]:
-    if "*" in wanted:
-        return list_trees(file)
-    return list(dict.fromkeys(wanted))
+def _trees(job: _Job, file: str, wanted: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Return the trees to score, and those that only a pattern names and that cannot be, with the reason."""
+    there = list_trees(file)
+    names: list[str] = []
+    skipped: dict[str, str] = {}
+    for pattern in wanted:
+        named = pattern in there or not any(sign in pattern for sign in "*?[")
+        found = [pattern] if named else [name for name in there if fnmatchcase(name, pattern)]
+        if not found:
+            raise InputError(f"{file}: no tree fits '{pattern}'; it has {one_of(there) if there else 'none'}")
+        for name in found:
+            with open_tree(file, name) as tree:
+                try:
+                    tree.require(_required(job, tree))
+                except InputError as error:
+                    if named:
+                        raise
+                    skipped[name] = str(error)
+                else:
+                    names.append(name)
+    if not names:
+        raise InputError(next(iter(skipped.values())))
+    return list(dict.fromkeys(names)), {name: why for name, why in skipped.items() if name not in names}
 
 
-def _tree(
-    ensemble: Ensemble,
-    tree: NtupleTree,
-    target: Path,
-    writer: ScoreWriter,
-    options: _Options,
-    progress: Progress,
-) -> Injected:
+def _required(job: _Job, tree: NtupleTree) -> list[str]:
+    return required_branches(job.ensemble.config, None, tree.branches, with_weight=False)
+
+
+def _tree(job: _Job, tree: NtupleTree, target: Path, writer: ScoreWriter) -> Injected:
     started = time.monotonic()
-    config = ensemble.config
-    names = required_branches(config, None, tree.branches, with_weight=False)
-    tree.require(names)
-    outputs = [f"{options.branch}_{name}" for name in ensemble.outputs]
-    branches: dict[str, np.dtype] = {**{name: np.dtype("f4") for name in outputs}, options.fold_branch: np.dtype("i4")}
-    if options.mode == "friend":
-        branches = {"eventNumber": np.dtype("u8"), **branches}
-    writer.begin(tree, branches)
-    scored = seen = selected = 0
-    progress.start(f"score {Path(tree.path).name}", tree.entries)
-    for start in range(0, tree.entries, config.data.chunk_events):
-        stop = min(start + config.data.chunk_events, tree.entries)
-        chunk, counts = _chunk(ensemble, config, tree, names, start, stop, outputs, options)
-        writer.extend(tree, start, stop, chunk)
-        scored, seen, selected = scored + counts[0], seen + counts[1], selected + counts[2]
-        progress.advance(stop - start)
-    progress.finish()
+    names, chunk_events = _required(job, tree), job.ensemble.config.data.chunk_events
+    writer.begin(tree, job.branches(writer.event_id))
+    scored = seen = 0
+    job.progress.start(f"score {Path(tree.path).name}", tree.entries)
+    for start in range(0, tree.entries, chunk_events):
+        stop = min(start + chunk_events, tree.entries)
+        event_number, scores = _chunk(job, tree, names, start, stop)
+        scores.values[scores.fold == NO_FOLD] = job.default
+        columns = dict(zip(job.scores, np.ascontiguousarray(scores.values.T), strict=True))
+        columns[job.fold] = scores.fold
+        if writer.event_id:
+            columns["eventNumber"] = event_number
+        writer.extend(tree, start, stop, columns)
+        scored += int((scores.fold != NO_FOLD).sum())
+        seen += int(scores.left_out.sum())
+        job.progress.advance(stop - start)
+    job.progress.finish()
     seconds = time.monotonic() - started
-    return Injected(tree.path, tree.name, target, tree.entries, scored, tree.entries - selected, seen, seconds)
+    defaulted = tree.entries - scored - seen
+    return Injected(tree.path, tree.name, target, tree.entries, scored, defaulted, seen, seconds)
 
 
-def _chunk(
-    ensemble: Ensemble,
-    config: Config,
-    tree: NtupleTree,
-    names: Sequence[str],
-    start: int,
-    stop: int,
-    outputs: Sequence[str],
-    options: _Options,
-) -> tuple[dict[str, np.ndarray], tuple[int, int, int]]:
-    """Score a chunk; return the new branches, and the numbers scored, left out as seen, and selected."""
+def _chunk(job: _Job, tree: NtupleTree, names: Sequence[str], start: int, stop: int) -> tuple[np.ndarray, Scores]:
+    """Return the event numbers and scores of some entries."""
+    config = job.ensemble.config
     arrays = tree.read(names, start, stop)
     try:
         rows = build(config, arrays, with_weight=False, start=start, entries=stop - start)
     except InputError as error:
         raise InputError(f"{tree.path}: tree '{tree.name}': {error}") from None
     inputs = network_arrays(config, rows.events, rows.objects)
-    scores, fold, left_out = ensemble.score(inputs, rows.event_number, rows.selected, options.with_seen)
-    scores[fold < 0] = options.default
-    chunk: dict[str, np.ndarray] = {"eventNumber": rows.event_number} if options.mode == "friend" else {}
-    chunk |= {name: np.ascontiguousarray(scores[:, index]) for index, name in enumerate(outputs)}
-    chunk[options.fold_branch] = fold
-    return chunk, (int((fold >= 0).sum()), int(left_out.sum()), int(rows.selected.sum()))
+    with_seen = config.inject.score_seen_events
+    return rows.event_number, score(job.ensemble, inputs, rows.event_number, rows.selected, with_seen=with_seen)
+
+
+def _provenance(job: _Job, file: str) -> dict[str, Any]:
+    """Return what made the scores, as plain data."""
+    first = job.ensemble.models[0].metadata
+    return {
+        "source": identity(file).as_dict(),
+        "models": [str(model.path) for model in job.ensemble.models],
+        "config_digest": first["config_digest"],
+        "model_version": first.get("version"),
+        "git_commit": git_commit(),
+        "default": job.default,
+    }

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nntrainer.config import Config
-from nntrainer.dataset.split import seen
-from nntrainer.errors import ConfigError, InjectError
+from nntrainer.dataset.schema import network_inputs
+from nntrainer.errors import ConfigError, InjectError, MissingDependencyError
 
-BATCH = 16384
+METADATA_KEY = "nntrainer"
+FORMAT = 1
+NEEDED = ("outputs", "fold_rule", "config", "config_digest")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Model:
     metadata: Mapping[str, Any]
 
     @property
-    def rule(self) -> Mapping[str, Any]:
+    def rule(self) -> dict[str, Any]:
         """The fold rule."""
         return dict(self.metadata["fold_rule"])
 
@@ -48,43 +48,6 @@ class Ensemble:
         """What the scores mean: ``score`` (P of the signal) for two classes, else the labels."""
         names = tuple(self.models[0].metadata["outputs"])
         return ("score",) if len(names) == 1 else names
-
-    def score(
-        self,
-        inputs: Mapping[str, np.ndarray],
-        event_number: np.ndarray,
-        selected: np.ndarray,
-        with_seen: bool,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Score each selected event with the model that never saw it.
-
-        Args:
-            inputs: the network's inputs, n entries.
-            event_number: (n,) uint64.
-            selected: (n,) bool.
-            with_seen: with fractions, score the events that the model has seen, too.
-
-        Returns:
-            Scores (n, outputs) float32, NaN where there is none; fold (n,) int32, -1 where there is none; and
-            (n,) bool, the selected events left out because the model has seen them.
-        """
-        n = len(event_number)
-        scores = np.full((n, len(self.outputs)), np.nan, np.float32)
-        fold = np.full(n, -1, np.int32)
-        left_out = np.zeros(n, bool)
-        for model in self.models:
-            rule = model.rule
-            unseen = ~seen(rule, event_number)
-            if rule["kind"] == "fractions":
-                left_out = selected & ~unseen & (not with_seen)
-                unseen |= with_seen
-            rows = np.flatnonzero(selected & unseen)
-            for start in range(0, len(rows), BATCH):
-                take = rows[start : start + BATCH]
-                batch = {name: np.ascontiguousarray(array[take]) for name, array in inputs.items()}
-                scores[take] = model.session.run(["scores"], batch)[0]
-            fold[rows] = rule["fold"]
-        return scores, fold, left_out
 
 
 def load_models(paths: Sequence[Path], threads: int = 0) -> Ensemble:
@@ -110,28 +73,40 @@ def load_models(paths: Sequence[Path], threads: int = 0) -> Ensemble:
             raise InjectError(
                 f"{model.path} and {first.path} come from different configurations; score with one at a time"
             )
-    folds, k = [model.rule["fold"] for model in models], first.rule["k"]
-    if len(set(folds)) < len(folds):
-        raise InjectError(
-            f"fold {max(folds, key=folds.count)} is given twice, among {', '.join(str(m.path) for m in models)}"
-        )
-    missing = sorted(set(range(k)) - set(folds))
-    if missing:
-        raise InjectError(
-            f"the training has {k} folds and the model of fold {', '.join(map(str, missing))} is missing: every event "
-            "is scored by the model that never saw it, so all are needed"
-        )
+    _check_folds(models)
     try:
         config = Config.model_validate(first.metadata["config"])
     except (ValueError, ConfigError) as error:
-        reason = str(error).splitlines()[0]
+        reason = " ".join(str(error).split())[:200]
         raise InjectError(f"{first.path}: this version cannot read the configuration in it: {reason}") from None
+    for model in models:
+        _check_shape(model, config)
     return Ensemble(config, tuple(models))
 
 
-def _load(path: Path, threads: int) -> Model:
-    import onnxruntime
+def _check_folds(models: Sequence[Model]) -> None:
+    """Refuse a fold that is there twice or not at all."""
+    folds, k = [model.rule["fold"] for model in models], models[0].rule["k"]
+    for fold in folds:
+        same = [str(model.path) for model in models if model.rule["fold"] == fold]
+        if len(same) > 1:
+            raise InjectError(f"{' and '.join(same)} are both models of fold {fold}; give each fold once")
+    missing = [str(fold) for fold in range(k) if fold not in folds]
+    if missing:
+        word = "fold" if len(missing) == 1 else "folds"
+        raise InjectError(
+            f"the training has {k} folds and there is no model of {word} {', '.join(missing)}: every event is scored "
+            f"by the model that never saw it, so all are needed; given are {', '.join(str(m.path) for m in models)}"
+        )
 
+
+def _load(path: Path, threads: int) -> Model:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        raise MissingDependencyError(
+            "scoring needs ONNX Runtime, and it is not installed: pip install 'nntrainer[inject]'"
+        ) from None
     if not path.is_file():
         raise InjectError(f"{path}: no such model file; `nntrainer export` makes it")
     options = onnxruntime.SessionOptions()
@@ -140,14 +115,39 @@ def _load(path: Path, threads: int) -> Model:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-        reason = str(error).splitlines()[0][:120]
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise InjectError(f"{path}: not a readable ONNX model ({reason})") from None
-    text = session.get_modelmeta().custom_metadata_map.get("nntrainer")
+    return Model(path, session, _metadata(path, session))
+
+
+def _metadata(path: Path, session: Any) -> dict[str, Any]:
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:
         raise InjectError(f"{path}: the model carries no metadata of nntrainer; export it with `nntrainer export`")
-    metadata = json.loads(text)
-    if metadata.get("format", 0) > 1:
+    try:
+        metadata = dict(json.loads(text))
+    except (ValueError, TypeError):
+        raise InjectError(f"{path}: the metadata of nntrainer are damaged; export the model again") from None
+    if metadata.get("format", 0) > FORMAT:
         raise InjectError(
-            f"{path}: the metadata are of format {metadata['format']}, newer than this version; update it"
+            f"{path}: the metadata are of format {metadata['format']} and this version reads up to {FORMAT}; update it"
         )
-    return Model(path, session, metadata)
+    missing = [key for key in NEEDED if key not in metadata]
+    if missing:
+        raise InjectError(f"{path}: the metadata lack '{missing[0]}'; export the model again")
+    return metadata
+
+
+def _check_shape(model: Model, config: Config) -> None:
+    """Refuse a model whose inputs or outputs are not those that its configuration makes."""
+    wanted, expected = network_inputs(config), {}
+    if wanted.events:
+        expected["events"] = [len(wanted.events)]
+    for name, block in wanted.objects.items():
+        expected[name], expected[f"{name}_valid"] = [block.max, len(block.fields)], [block.max]
+    found = {given.name: list(given.shape[1:]) for given in model.session.get_inputs()}
+    if found != expected:
+        raise InjectError(f"{model.path}: the model takes {found}, and its configuration makes {expected}")
+    outputs = {given.name: list(given.shape[1:]) for given in model.session.get_outputs()}
+    if outputs != {"scores": [len(model.metadata["outputs"])]}:
+        raise InjectError(f"{model.path}: the model gives {outputs}, and its metadata name {model.metadata['outputs']}")

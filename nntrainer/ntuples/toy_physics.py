@@ -9,7 +9,8 @@ What is drawn:
 
 - ttH: a Higgs boson of 125 GeV (zero width) with a pT of Gamma shape, decaying isotropically to a b pair.
 - ttbb, ttcc, ttlight: instead of the Higgs boson a gluon that splits. Its mass falls from threshold like
-  dm / m^2.5 and its pT falls steeply as well, hence a small ΔR of the pair.
+  dm / m^2.5 and its pT falls steeply as well, hence a small ΔR of the pair. The leading-order splitting falls
+  only like dm / m: the power is a choice, and how well ttH separates from ttbb depends on it.
 - t t̄ of a mass falling from threshold, which recoil against that and against initial-state radiation (up to
   four jets), so that all transverse momenta add up to zero. t → W b and W → ℓν or qq′ are isotropic in the
   rest frames; the W mass is a Breit–Wigner truncated to 60–110 GeV.

@@ -6,33 +6,46 @@ Both are a :class:`ScoreWriter`; adding branches in place will be a third.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
-from nntrainer.errors import InjectError
-from nntrainer.ntuples.reader import NtupleTree
+from nntrainer.errors import InjectError, InputError
+from nntrainer.ntuples.carry import Layout, carry_objects, layout_of, refuse
+from nntrainer.ntuples.reader import NtupleTree, list_trees, open_tree
 
 Branches = Mapping[str, np.ndarray]
+Types = Mapping[str, np.dtype[Any]]
 
 
 class ScoreWriter(Protocol):
-    """Takes the scores of one tree after another, chunk by chunk, entry by entry."""
+    """Takes the scores of one tree after another, chunk by chunk, entry by entry.
 
-    def __enter__(self) -> ScoreWriter:
+    Attributes:
+        event_id: whether the new branches need the event id beside them, because the ntuple's own is elsewhere.
+    """
+
+    event_id: bool
+
+    def __enter__(self) -> Self:
         """Open the output aside."""
 
-    def __exit__(self, *details: Any) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Rename the output, or remove it after an error."""
 
-    def begin(self, tree: NtupleTree, branches: Mapping[str, np.dtype]) -> None:
+    def begin(self, tree: NtupleTree, branches: Types) -> None:
         """Begin a tree; ``branches`` are the new ones."""
 
     def extend(self, tree: NtupleTree, start: int, stop: int, scores: Branches) -> None:
         """Write entries ``start`` to ``stop``."""
+
+    def note(self, name: str, text: str) -> None:
+        """Store a text beside the trees: what made the output."""
 
 
 class _Aside:
@@ -44,21 +57,30 @@ class _Aside:
         self.out: Any = None
         self.tree: Any = None
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         import uproot
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.out = uproot.recreate(self.part)
+        self.out = uproot.recreate(self.part, **self._options())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.out.close()
-        if kind is None:
-            os.replace(self.part, self.path)
-        else:
+        try:
+            self.out.close()
+            if kind is None:
+                os.replace(self.part, self.path)
+        finally:
             self.part.unlink(missing_ok=True)
+
+    def _options(self) -> dict[str, Any]:
+        """Return what uproot shall know when it makes the file."""
+        return {}
+
+    def note(self, name: str, text: str) -> None:
+        """Store a text as ``TObjString``."""
+        self.out[name] = text
 
 
 class FriendWriter(_Aside):
@@ -69,11 +91,13 @@ class FriendWriter(_Aside):
         suffix: added to the name of each tree.
     """
 
+    event_id = True
+
     def __init__(self, path: Path, suffix: str) -> None:
         super().__init__(path)
         self.suffix = suffix
 
-    def begin(self, tree: NtupleTree, branches: Mapping[str, np.dtype]) -> None:
+    def begin(self, tree: NtupleTree, branches: Types) -> None:
         """Begin a tree."""
         self.tree = self.out.mktree(tree.name + self.suffix, dict(branches))
 
@@ -83,13 +107,64 @@ class FriendWriter(_Aside):
 
 
 class CopyWriter(_Aside):
-    """A new file with every branch of each scored tree and the new ones.
+    """A new file with all that the ntuple holds: each branch of each tree, other objects, and the new branches.
+
+    Trees that are not scored are carried as they are. What uproot writes differs from the original in form, not
+    in content: a ``std::vector`` of numbers becomes an array with a counter branch, counters are 32-bit.
 
     Args:
         path: the new file.
+        source: the ntuple.
+        scored: the trees that will be scored; the others are copied at once.
+        chunk_events: entries copied at a time.
     """
 
-    def begin(self, tree: NtupleTree, branches: Mapping[str, np.dtype]) -> None:
+    event_id = False
+
+    def __init__(self, path: Path, source: str, scored: Sequence[str], chunk_events: int) -> None:
+        super().__init__(path)
+        self.source = source
+        self.scored = tuple(scored)
+        self.chunk_events = chunk_events
+        self.layout: Layout | None = None
+
+    def __enter__(self) -> Self:
+        """Open the output and carry what is not scored.
+
+        Returns:
+            The writer.
+
+        Raises:
+            InjectError: the ntuple holds something that cannot be carried.
+        """
+        trees = list_trees(self.source)
+        for name in trees:
+            with open_tree(self.source, name) as tree:
+                layout_of(tree, {})
+        super().__enter__()
+        try:
+            carry_objects(self.source, self.out)
+            for name in trees:
+                if name not in self.scored:
+                    self._carry(name)
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
+        return self
+
+    def _options(self) -> dict[str, Any]:
+        import uproot
+
+        with uproot.open(self.source) as file:
+            return {"compression": file.file.compression}
+
+    def _carry(self, name: str) -> None:
+        with open_tree(self.source, name) as tree:
+            self.begin(tree, {})
+            for start in range(0, tree.entries, self.chunk_events):
+                self.extend(tree, start, min(start + self.chunk_events, tree.entries), {})
+
+    def begin(self, tree: NtupleTree, branches: Types) -> None:
         """Begin a tree.
 
         Args:
@@ -99,85 +174,32 @@ class CopyWriter(_Aside):
         Raises:
             InjectError: the tree is an RNTuple, has a branch that cannot be carried, or one of a new branch's name.
         """
-        if tree.kind != "TTree":
-            raise InjectError(
-                f"{tree.path}: '{tree.name}' is an {tree.kind}, which cannot be copied; use --mode friend"
-            )
-        taken = [name for name in branches if name in tree.branches]
-        if taken:
-            raise InjectError(
-                f"{tree.path}: tree '{tree.name}' already has a branch '{taken[0]}'; give another --branch"
-            )
-        self.types, refused = _carried(tree)
-        if refused:
-            listed = ", ".join(refused[:6]) + (f" and {len(refused) - 6} more" if len(refused) > 6 else "")
-            raise InjectError(
-                f"{tree.path}: tree '{tree.name}' has branches that a copy cannot carry: {listed}; use --mode friend"
-            )
-        self.counters = _counters(tree)
-        jagged = {name for name, kind in self.types.items() if kind.startswith("var")}
-        names = {name: counter for name, counter in self.counters.items() if name in jagged}
+        layout = self.layout = layout_of(tree, branches)
         self.tree = self.out.mktree(
             tree.name,
-            {
-                **{name: kind for name, kind in self.types.items() if name not in names.values()},
-                **dict(branches),
-            },
-            counter_name=lambda name: names.get(name, f"n{name}"),
+            {**layout.types, **branches},
+            title=str(getattr(tree.handle, "title", "")),
+            counter_name=lambda name: layout.counters[name],
         )
-        self.skip = set(names.values())
 
     def extend(self, tree: NtupleTree, start: int, stop: int, scores: Branches) -> None:
-        """Write entries: the old branches and the new ones."""
-        names = [name for name in self.types if name not in self.skip]
-        arrays = tree.read(names, start, stop)
-        chunk: dict[str, Any] = {**arrays, **scores}
-        # The writer makes a counter for each list of numbers and wants it given where several share one.
-        for name, counter in self.counters.items():
-            if counter in self.skip and counter not in chunk:
-                import awkward
+        """Write entries: the old branches and the new ones.
 
-                chunk[counter] = np.asarray(awkward.num(arrays[name], axis=1), np.int32)
-        self.tree.extend({name: values for name, values in chunk.items() if name not in self.skip})
+        Args:
+            tree: the tree to copy.
+            start: first entry.
+            stop: entry after the last one.
+            scores: the new branches.
 
-
-def _carried(tree: NtupleTree) -> tuple[dict[str, str], list[str]]:
-    """Return the type of each branch that the writer can carry, and the others by name and type."""
-    import awkward
-
-    types: dict[str, str] = {}
-    refused: list[str] = []
-    for name in tree.branches:
-        branch = tree.handle[name]
-        if getattr(branch, "branches", None):
-            refused.append(f"'{name}' ({branch.typename or 'split object'})")
-            continue
+        Raises:
+            InjectError: uproot cannot write a branch after all.
+        """
+        if self.layout is None:
+            raise InjectError(f"{self.source}: begin a tree before extending it")
         try:
-            form = branch.interpretation.awkward_form(None)
-        except Exception as error:  # uproot raises its own kinds for types it cannot interpret
-            refused.append(f"'{name}' ({type(error).__name__})")
-            continue
-        kind = str(form.type)
-        plain = isinstance(form, awkward.forms.NumpyForm)
-        listed = isinstance(form, awkward.forms.ListOffsetForm) and isinstance(form.content, awkward.forms.NumpyForm)
-        if (
-            "parameters" in kind
-            or kind in ("string", "bytes")
-            or not (plain or (listed and not form.content.inner_shape))
-        ):
-            refused.append(f"'{name}' ({branch.typename})")
-        elif plain:
-            types[name] = " * ".join([*(str(n) for n in form.inner_shape), form.primitive])
-        else:
-            types[name] = f"var * {form.content.primitive}"
-    return types, refused
-
-
-def _counters(tree: NtupleTree) -> dict[str, str]:
-    """Return the branch that counts each list of numbers, where the original has one."""
-    counters = {}
-    for name in tree.branches:
-        counter = getattr(tree.handle[name], "count_branch", None)
-        if counter is not None:
-            counters[name] = counter.name
-    return counters
+            self.tree.extend({**tree.read(list(self.layout.types), start, stop), **scores})
+        except InputError:
+            raise
+        except (TypeError, ValueError, NotImplementedError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+            raise refuse(tree, [f"entries {start} to {stop} ({reason})"]) from None

@@ -204,7 +204,7 @@ def threshold_scan(scan: ThresholdScan, *, yields: str = "events") -> Figure:
     main.set_ylabel("Fraction")
     style.make_room(main, min(0.0, *finite), max(1.0, *finite), style.label(main))
     highest = _significance(below, scan)
-    lines_below: list[str] = []
+    lines_below = ["no best cut: too few background events pass"]
     if scan.best is not None:
         best = scan.best
         for axes in (main, below):

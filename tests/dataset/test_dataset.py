@@ -96,7 +96,7 @@ def test_what_is_not_there_is_named(files: list[Path], tmp_path: Path) -> None:
         open_dataset(tmp_path / "empty")
     with pytest.raises(StoreError, match="at least one file"):
         open_dataset([])
-    with pytest.raises(StoreError, match="missing.h5"):
+    with pytest.raises(StoreError, match=r"missing\.h5"):
         open_dataset([files[0], tmp_path / "missing.h5"])
 
 

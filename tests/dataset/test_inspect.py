@@ -179,16 +179,18 @@ def ntuple(tmp_path: Path) -> Path:
     jets = ak.unflatten(rng.exponential(5e4, 6).astype(np.float32), [3, 0, 1, 2])
     branches = {"x": np.array([1.5, np.nan, -2.0, 4.0]), "n": np.array([3, 0, 1, 2], np.int32), "jet_pt": jets}
     with uproot.recreate(path) as file:
-        file["nominal"] = {**branches, "name": ak.Array(["a", "b", "c", "d"])}
-        file["syst/up"] = branches
-        file["empty"] = {"x": np.empty(0)}
+        file.mktree("nominal", {"x": "f8", "n": "i4", "jet_pt": "var * float32", "name": "string"}).extend(
+            {**branches, "name": ak.Array(["a", "b", "c", "d"])}
+        )
+        file.mkrntuple("syst/up", branches)
+        file.mktree("empty", {"x": "f8"})
     return path
 
 
 def test_ntuple(ntuple: Path) -> None:
     found = inspect(ntuple, head=3)
     assert [(group.name, group.kind, group.entries) for group in found.groups] == [
-        ("nominal", "TTree", 4), ("syst/up", "TTree", 4), ("empty", "TTree", 0)
+        ("nominal", "TTree", 4), ("syst/up", "RNTuple", 4), ("empty", "TTree", 0)
     ]  # fmt: skip
     fields = {field.name: field for field in found.groups[0].fields}
     x = fields["x"]

@@ -83,7 +83,7 @@ def test_bootstrap_has_the_spread_of_independent_samples() -> None:
     def sample(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rng = np.random.default_rng(seed)
         target = rng.random(1000) < 0.4
-        return target, rng.normal(target * 1.0), with_negative(np.ones(1000), seed)
+        return target, rng.normal(target * 1.0), with_negative(np.ones(1000), seed + 10_000)
 
     spread = np.std([metrics.roc(*sample(seed)).auc for seed in range(200)])
     auc, error = metrics.auc_bootstrap(*sample(1000), replicas=200, seed=1)

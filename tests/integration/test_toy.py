@@ -27,7 +27,7 @@ def ntuples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def configured(ntuples: Path, work: Path, *more: str) -> Config:
     files = [f"data.samples.{i}.files={ntuples / name}.root" for i, name in enumerate(("ttH", "ttbb"))]
-    overrides = [*files, f"data.directory={work / 'datasets'}", "training.epochs=6"]
+    overrides = [*files, f"data.directory={work / 'datasets'}", "training.epochs=12", "training.batch_size=64"]
     return load_config(ROOT / "configs/tth.yaml", [*overrides, *more], {})
 
 

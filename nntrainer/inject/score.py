@@ -1,0 +1,68 @@
+"""Score events, each by the model that never saw it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from nntrainer.dataset.split import seen
+from nntrainer.inject.models import Ensemble
+
+BATCH = 16384
+NO_FOLD = -1
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of n entries.
+
+    Attributes:
+        values: (n, outputs) float32; NaN where there is no score.
+        fold: (n,) int32, the fold of the model that gave the score; -1 where there is none.
+        left_out: (n,) bool, selected entries without a score because the model has seen them.
+    """
+
+    values: np.ndarray
+    fold: np.ndarray
+    left_out: np.ndarray
+
+
+def score(
+    ensemble: Ensemble,
+    inputs: Mapping[str, np.ndarray],
+    event_number: np.ndarray,
+    selected: np.ndarray,
+    *,
+    with_seen: bool = False,
+) -> Scores:
+    """Score each selected event with the model that never saw it.
+
+    With folds, that is the model of the event's own fold, and each event has one. With fractions, there is one
+    model, and the events that it trained or validated on have no score unless asked for.
+
+    Args:
+        ensemble: the models.
+        inputs: the network's inputs, n entries.
+        event_number: (n,) uint64.
+        selected: (n,) bool.
+        with_seen: with fractions, score the events that the model has seen, too.
+
+    Returns:
+        The scores.
+    """
+    n = len(event_number)
+    values = np.full((n, len(ensemble.outputs)), np.nan, np.float32)
+    fold = np.full(n, NO_FOLD, np.int32)
+    for model in ensemble.models:
+        mine = selected & ~seen(model.rule, event_number)
+        if with_seen and model.rule["kind"] == "fractions":
+            mine = selected
+        rows = np.flatnonzero(mine)
+        for start in range(0, len(rows), BATCH):
+            take = rows[start : start + BATCH]
+            batch = {name: np.ascontiguousarray(array[take]) for name, array in inputs.items()}
+            values[take] = model.session.run(["scores"], batch)[0]
+        fold[rows] = model.rule["fold"]
+    return Scores(values, fold, selected & (fold == NO_FOLD))
