@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,9 +15,10 @@ import typer
 from nntrainer.errors import NNTrainerError
 
 if TYPE_CHECKING:
-    from deploy.runs import Run
+    from deploy.runs import Run, Seen
 
 DONE, FAILED, USER_ERROR, STILL_RUNNING = 0, 1, 2, 3
+POLL_S = 0.3
 
 app = typer.Typer(
     name="deploy",
@@ -26,6 +29,7 @@ app = typer.Typer(
 )
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run directory, name/run, or name: the latest of it.")]
+SiteFile = Annotated[Path | None, typer.Option("--site-file", help="A site file of your own.")]
 Runs = Annotated[Path, typer.Option("--runs", help="Directory of all runs.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _debug = False
@@ -46,16 +50,18 @@ def main() -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(USER_ERROR)
-    except KeyboardInterrupt:
-        print("interrupted; the job goes on", file=sys.stderr)
-        sys.exit(130)
+    except OSError as error:
+        if _debug:
+            raise
+        print(f"error: {error.filename or 'the system'}: {error.strerror}", file=sys.stderr)
+        sys.exit(USER_ERROR)
 
 
 @app.command()
 def submit(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML configuration.")],
     site: Annotated[str | None, typer.Option(help="Where; deploy.site of the configuration by default.")] = None,
-    site_file: Annotated[Path | None, typer.Option("--site-file", help="A site file of your own.")] = None,
+    site_file: SiteFile = None,
     name: Annotated[str | None, typer.Option(help="Name of the run; time and digest by default.")] = None,
     overrides: Annotated[
         list[str] | None,
@@ -65,34 +71,36 @@ def submit(
 ) -> None:
     """Check the configuration, make a run directory, start the job, and return at once."""
     from deploy import runs as run_directories
-    from deploy.backends.local import LocalBackend
+    from deploy.backends import backend_named
     from deploy.plan import plan
     from deploy.sites import load_site
     from nntrainer.config import load_config
 
     loaded = load_config(config, overrides or ())
-    where = load_site(site or loaded.deploy.site, site_file)
-    run = run_directories.create(loaded, runs, name)
-    run.update(site=where.name, backend=where.backend, jobs=[])
-    backend = LocalBackend()
-    for job in plan(run, where):
-        run.update(jobs=[*run.read("deploy.json")["jobs"], backend.submit(run, job).as_dict()])
+    where = load_site(site or (None if site_file else loaded.deploy.site), site_file)
+    backend_named(where.backend).check(where)
+    run = run_directories.create(loaded, runs, name, where)
+    run_directories.submit(run, plan(run.path, where, Path.cwd()))
     print(run.path)
 
 
 @app.command()
-def status(run: RunName, runs: Runs = Path("runs"), as_json: Json = False) -> None:
+def status(
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="The run; the latest of all if absent.")] = None,
+    runs: Runs = Path("runs"),
+    as_json: Json = False,
+) -> None:
     """Show the stages of a run."""
-    from deploy.runs import find
+    from deploy.runs import find, look
 
     found = find(run, runs)
-    state, record = _state(found), found.read("run.json")
+    seen = look(found)
     if as_json:
-        deploy = found.read("deploy.json")
-        print(json.dumps({"run": str(found.path), "state": state, "deploy": deploy, "record": record}, indent=1))
+        shown = {"run": str(found.path), "state": seen.state, "note": seen.note}
+        print(json.dumps({**shown, "deploy": seen.deploy, "record": seen.record}, indent=1))
     else:
-        _show(found, state, record)
-    raise typer.Exit(_code(state))
+        _show(found, seen)
+    raise typer.Exit(_code(seen.state))
 
 
 @app.command()
@@ -102,22 +110,17 @@ def logs(
     runs: Runs = Path("runs"),
 ) -> None:
     """Print what the job printed."""
-    from deploy.runs import FINISHED, find
+    from deploy.runs import FINISHED, find, look
 
     found = find(run, runs)
     position = 0
-    while True:
-        ended = _state(found) in FINISHED  # asked before reading, so that the last lines are not missed
-        if found.log.exists():
-            with found.log.open("rb") as handle:
-                handle.seek(position)
-                text = handle.read()
-                position = handle.tell()
-            sys.stdout.write(text.decode("utf-8", errors="replace"))
-            sys.stdout.flush()
-        if not follow or ended:
-            return
-        time.sleep(0.3)
+    with _following():
+        while True:
+            ended = look(found).state in FINISHED  # asked before reading, so that the last lines are not missed
+            position = _print_from(found.log, position)
+            if not follow or ended:
+                return
+            time.sleep(POLL_S)
 
 
 @app.command()
@@ -127,16 +130,17 @@ def wait(
     runs: Runs = Path("runs"),
 ) -> None:
     """Wait until the job ends; the exit code tells how."""
-    from deploy.runs import FINISHED, find
+    from deploy.runs import FINISHED, find, look
 
     found = find(run, runs)
     deadline = None if timeout is None else time.monotonic() + timeout
-    while (state := _state(found)) not in FINISHED and (deadline is None or time.monotonic() < deadline):
-        time.sleep(0.3)
-    print(f"{found.path}: {state}")
-    if state not in ("done", "running", "queued"):
+    with _following():
+        while (seen := look(found)).state not in FINISHED and (deadline is None or time.monotonic() < deadline):
+            time.sleep(POLL_S)
+    print(_line(found, seen))
+    if seen.state in FINISHED and seen.state != "done":
         _tail(found)
-    raise typer.Exit(_code(state))
+    raise typer.Exit(_code(seen.state))
 
 
 @app.command()
@@ -147,45 +151,44 @@ def gather(
 ) -> None:
     """Verify every output against the manifest, copying first where --to is given."""
     from deploy.gather import gather as gather_run
-    from deploy.runs import FINISHED, find
+    from deploy.runs import find, look
 
     found = find(run, runs)
-    state = _state(found)
-    if state not in FINISHED:
-        print(f"{found.path}: {state}; nothing gathered yet", file=sys.stderr)
-        raise typer.Exit(STILL_RUNNING)
-    if state != "done":
-        print(f"{found.path}: {state}; nothing gathered", file=sys.stderr)
-        raise typer.Exit(FAILED)
+    seen = look(found)
+    if seen.state != "done":
+        print(f"{_line(found, seen)}; nothing gathered", file=sys.stderr)
+        raise typer.Exit(_code(seen.state))
     done = gather_run(found, to)
     print(f"{done.path}: {done.files} files, {done.bytes / 1e6:.1f} MB verified, {done.copied} copied now")
 
 
 @app.command()
-def cancel(run: RunName, runs: Runs = Path("runs")) -> None:
+def cancel(
+    run: RunName,
+    grace: Annotated[float, typer.Option(min=0, help="Seconds it may take to save its state.")] = 30.0,
+    runs: Runs = Path("runs"),
+) -> None:
     """End a run; training saves a checkpoint first."""
-    from deploy.backends.local import LocalBackend
-    from deploy.runs import FINISHED, find
+    from deploy.runs import cancel as cancel_run
+    from deploy.runs import find
 
     found = find(run, runs)
-    if (state := _state(found)) in FINISHED:
-        print(f"{found.path}: {state} already")
-        return
-    found.update(cancelled=True)
-    for job in found.jobs():
-        LocalBackend().cancel(job)
-    print(f"{found.path}: {_state(found)}")
+    print(f"{found.path}: {cancel_run(found, grace)}")
 
 
 @app.command("list")
 def list_(runs: Runs = Path("runs"), as_json: Json = False) -> None:
     """List all runs."""
-    from deploy.runs import list_runs
+    from deploy.errors import DeployError
+    from deploy.runs import list_runs, look
 
-    rows = [
-        {"run": str(run.path), "site": run.read("deploy.json").get("site", ""), "state": _state(run)}
-        for run in list_runs(runs)
-    ]
+    rows = []
+    for run in list_runs(runs):
+        try:
+            seen = look(run)
+            rows.append({"run": str(run.path), "site": seen.deploy.get("site", ""), "state": seen.state})
+        except DeployError as error:  # one damaged record hides no other run
+            rows.append({"run": str(run.path), "site": "", "state": f"damaged: {error}"})
     if as_json:
         print(json.dumps(rows, indent=1))
     else:
@@ -193,43 +196,65 @@ def list_(runs: Runs = Path("runs"), as_json: Json = False) -> None:
 
 
 @app.command()
-def sites(name: Annotated[str | None, typer.Argument(help="Only this one.")] = None, as_json: Json = False) -> None:
+def sites(
+    name: Annotated[str | None, typer.Argument(help="Only this one, in full.")] = None,
+    site_file: SiteFile = None,
+    as_json: Json = False,
+) -> None:
     """List the sites."""
     from deploy.sites import find_sites, load_site
 
-    found = [load_site(each) for each in ([name] if name else find_sites())]
+    one = name or site_file
+    found = [load_site(name, site_file)] if one else [load_site(each) for each in find_sites()]
     if as_json:
-        print(json.dumps([site.model_dump() for site in found], indent=1))
+        print(json.dumps([site.model_dump(mode="json") for site in found], indent=1))
+    elif one:
+        import yaml
+
+        print(yaml.safe_dump(found[0].model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
     else:
         _table("Sites", ["site", "backend", "description"], [[s.name, s.backend, s.description] for s in found])
-
-
-def _state(run: Run) -> str:
-    from deploy.backends.local import LocalBackend
-    from deploy.runs import state_of
-
-    deploy = run.read("deploy.json")
-    if not deploy.get("jobs"):  # started by `nntrainer run`, not by deploy
-        return str(run.read("run.json").get("state", "queued"))
-    backend = LocalBackend()
-    alive = [backend.alive(job) for job in run.jobs()]
-    # The exit code is read after the process was looked for, so that one which just ended is not called lost.
-    ended = run.read("logs/exit.json")
-    return state_of(deploy, run.read("run.json"), ended, None if None in alive else any(alive))
 
 
 def _code(state: str) -> int:
     return {"done": DONE, "running": STILL_RUNNING, "queued": STILL_RUNNING}.get(state, FAILED)
 
 
-def _show(run: Run, state: str, record: dict[str, Any]) -> None:
+def _line(run: Run, seen: Seen) -> str:
+    return f"{run.path}: {seen.state}" + (f" ({seen.note})" if seen.note else "")
+
+
+@contextmanager
+def _following() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted; the job goes on", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def _print_from(log: Path, position: int) -> int:
+    """Print a log from a position on and return where it ends; bytes, for a letter may be half written."""
+    if not log.exists():
+        return position
+    with log.open("rb") as handle:
+        handle.seek(position)
+        while block := handle.read(1 << 20):
+            sys.stdout.buffer.write(block)
+        sys.stdout.buffer.flush()
+        return handle.tell()
+
+
+def _show(run: Run, seen: Seen) -> None:
     rows = []
-    for name, stage in record.get("stages", {}).items():
-        seconds = f"{stage['seconds']:.1f} s" if "seconds" in stage else ""
-        shown = state if stage["state"] == "running" and state in ("lost", "cancelled", "failed") else stage["state"]
-        rows.append([name, shown, seconds, stage.get("detail", ""), len(stage.get("outputs", [])) or ""])
-    _table(f"{run.path}: {state}", ["stage", "state", "time", "result", "files"], rows)
-    if state in ("failed", "lost"):
+    for name, stage in seen.record.get("stages", {}).items():
+        seconds = f"{stage['seconds']:.1f} s" if stage.get("seconds") is not None else ""
+        state = stage.get("state", "")
+        # The job had no time to note how this stage ended.
+        state = seen.state if state == "running" and seen.state in ("lost", "cancelled", "failed") else state
+        rows.append([name, state, seconds, stage.get("detail", ""), len(stage.get("outputs", [])) or ""])
+    _table(_line(run, seen), ["stage", "state", "time", "result", "files"], rows)
+    if seen.state in ("failed", "lost"):
         _tail(run)
 
 
@@ -242,8 +267,10 @@ def _tail(run: Run, lines: int = 5) -> None:
 def _table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(*columns, title=title, title_justify="left")
+    # As text, since rich would take [brackets] in paths and details for markup.
+    table = Table(*columns, title=Text(title), title_justify="left")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(Text(str(cell)) for cell in row))
     Console().print(table)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from deploy.backends.base import write_text
 from deploy.errors import GatherError
 from deploy.runs import Run
+
+UNFINISHED = ".gathering"
+"""File in a directory that is being filled; it holds the manifest's digest."""
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -22,49 +29,110 @@ class Gathered:
     copied: int
 
 
+@dataclass(frozen=True)
+class _Entry:
+    path: PurePosixPath
+    size: int
+    sha256: str
+
+    def wrong_in(self, folder: Path) -> str | None:
+        """Return what is wrong with the file in a folder, or None."""
+        path = folder / self.path
+        if not path.is_file():
+            return f"{self.path} is missing"
+        if (size := path.stat().st_size) != self.size:
+            return f"{self.path} has {size} bytes instead of {self.size}"
+        return None if _sha256(path) == self.sha256 else f"{self.path} has another SHA-256"
+
+
 def gather(run: Run, to: Path | None = None) -> Gathered:
     """Verify the outputs of a finished run, copying them first where another directory is given.
 
+    It may be called again, also after an interruption, and copies what is missing only.
+
     Args:
         run: the run.
-        to: where to copy; the run directory itself if absent.
+        to: where to copy: a new, empty or earlier gathered directory; the run directory itself if absent.
 
     Returns:
-        What was gathered. It may be called again, and after an interruption, and copies what is missing only.
+        What was gathered: every file of the manifest, and each as the manifest says.
 
     Raises:
-        GatherError: there is no manifest yet, or a file is missing or not what the manifest says.
+        GatherError: there is no manifest, a file is missing or not what the manifest says, or the directory
+            holds something else.
     """
-    listed = run.read("manifest.json").get("files")
-    if listed is None:
-        raise GatherError(f"{run.path}: there is no manifest yet: the run has not finished; `deploy status {run.path}`")
-    target = run.path if to is None else to
-    copied = total = 0
-    for entry in listed:
-        name = PurePosixPath(entry["path"])
-        if name.is_absolute() or ".." in name.parts:
-            raise GatherError(f"{run.path / 'manifest.json'}: '{name}' does not lie in the run directory")
-        source, mine = run.path / name, target / name
-        total += entry["size"]
-        if _is(mine, entry["size"], entry["sha256"]):
-            continue
-        if to is None or not _is(source, entry["size"], entry["sha256"]):
-            what = "does not match the manifest (size or SHA-256)" if source.exists() else "is missing"
-            raise GatherError(f"{source} {what}; run the job again with `deploy submit`")
-        mine.parent.mkdir(parents=True, exist_ok=True)
-        part = mine.with_name(mine.name + ".part")
-        shutil.copyfile(source, part)
-        os.replace(part, mine)
-        copied += 1
-    if to is not None:
-        for record in ("manifest.json", "run.json", "deploy.json"):
-            shutil.copyfile(run.path / record, target / f"{record}.part")
-            os.replace(target / f"{record}.part", target / record)
-    return Gathered(target, len(listed), total, copied)
+    text, entries = _manifest(run)
+    total = sum(entry.size for entry in entries)
+    if to is None or to.resolve() == run.path.resolve():
+        _refuse(run, [wrong for entry in entries if (wrong := entry.wrong_in(run.path))])
+        return Gathered(run.path, len(entries), total, 0)
+    _claim(to, text)
+    missing = [entry for entry in entries if entry.wrong_in(to)]
+    _refuse(run, [wrong for entry in missing if (wrong := _copy(entry, run.path, to))])
+    for name in ("config.yaml", "run.json", "deploy.json"):
+        if (run.path / name).exists():
+            write_text(to / name, (run.path / name).read_text(encoding="utf-8"))
+    write_text(to / MANIFEST, text)  # last: a directory with a manifest is complete
+    (to / UNFINISHED).unlink(missing_ok=True)
+    return Gathered(to, len(entries), total, len(missing))
 
 
-def _is(path: Path, size: int, sha256: str) -> bool:
-    if not path.is_file() or path.stat().st_size != size:
-        return False
+def _manifest(run: Run) -> tuple[str, list[_Entry]]:
+    path = run.path / MANIFEST
+    try:
+        text = path.read_text(encoding="utf-8")
+        listed = json.loads(text)["files"]
+        entries = [_Entry(PurePosixPath(each["path"]), int(each["size"]), str(each["sha256"])) for each in listed]
+    except FileNotFoundError:
+        raise GatherError(f"{path}: there is no manifest: the run did not finish; `deploy status {run.path}`") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise GatherError(f"{path}: the manifest is damaged: {error!r}") from None
+    for entry in entries:
+        if entry.path.is_absolute() or ".." in entry.path.parts:
+            raise GatherError(f"{path}: '{entry.path}' does not lie in the run directory")
+    return text, entries
+
+
+def _claim(to: Path, manifest: str) -> None:
+    """Take a directory for one run: nothing else in it is ever overwritten."""
+    mine = hashlib.sha256(manifest.encode()).hexdigest()
+    marker, there = to / UNFINISHED, to / MANIFEST
+    if to.exists() and not to.is_dir():
+        raise GatherError(f"--to {to}: this is not a directory")
+    if marker.exists():
+        free = marker.read_text(encoding="utf-8").strip() == mine
+    elif there.exists():
+        free = there.read_text(encoding="utf-8") == manifest
+    else:
+        free = not to.exists() or all(path.suffix == ".part" for path in to.iterdir())
+    if not free:
+        raise GatherError(f"--to {to}: this directory holds something else; give a new or empty one")
+    if not there.exists():
+        to.mkdir(parents=True, exist_ok=True)
+        write_text(marker, mine + "\n")
+
+
+def _copy(entry: _Entry, source: Path, to: Path) -> str | None:
+    """Copy a file and read it back; return what is wrong with the original, or None."""
+    if wrong := entry.wrong_in(source):
+        return wrong
+    path = to / entry.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    shutil.copyfile(source / entry.path, part)
+    if _sha256(part) != entry.sha256:
+        part.unlink()
+        return f"{entry.path} changed while it was copied"
+    os.replace(part, path)
+    return None
+
+
+def _refuse(run: Run, wrong: Sequence[str]) -> None:
+    if wrong:
+        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise GatherError(f"{run.path}: {'; '.join(wrong[:5])}{more}; nothing is complete until the job is run again")
+
+
+def _sha256(path: Path) -> str:
     with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest() == sha256
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 
 @dataclass(frozen=True)
 class JobSpec:
-    """One job: a name, the command as a list of arguments, and variables for its environment."""
+    """A job before it is submitted.
 
-    name: str
+    Attributes:
+        stage: what it does; names its files in the run directory.
+        command: the arguments; never a shell's text.
+        directory: where it is started, which relative paths of the configuration refer to.
+        environment: variables set for it.
+    """
+
+    stage: str
     command: tuple[str, ...]
-    environment: dict[str, str] = field(default_factory=dict)
+    directory: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -21,18 +31,22 @@ class JobHandle:
 
     Attributes:
         id: number of the job in its run.
-        name: what it does.
+        stage: what it does.
         host: the machine it runs on.
-        pid: process group on that machine.
-        started: the process's start time in clock ticks since boot, which tells it from a later one of that pid.
+        pid: its process on that machine.
+        pid_start_time: when that process began, in clock ticks since boot: tells it from a later one of that pid.
+        boot: identifies that boot of the machine.
+        command: the arguments.
         submitted: time in UTC, ISO 8601.
     """
 
     id: int
-    name: str
+    stage: str
     host: str
     pid: int
-    started: int
+    pid_start_time: int
+    boot: str
+    command: list[str]
     submitted: str
 
     def as_dict(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,20 +16,33 @@ DIRECTORIES = (
     Path("configs/sites"),
     Path(__file__).parent.parent / "configs/sites",
 )
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
-class Site(BaseModel):
-    """A place that runs jobs."""
-
+class _Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$", description="Name of the site.")
+
+class Resources(_Closed):
+    """What a job may use and what it needs."""
+
+    cpus: int | None = Field(None, ge=1, description="Threads that the job computes with; all CPUs if absent.")
+    memory_mib: int | None = Field(None, ge=1, description="Memory the machine must have for the job, in MiB.")
+
+
+class Site(_Closed):
+    """A place that runs jobs."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$", description="Name of the site; its file's name.")
     backend: Literal["local"] = Field(description="What runs the jobs.")
     description: str = Field("", description="What it is, for people.")
-    environment: dict[str, str] = Field({}, description="Variables set for the job.")
+    python: Path | None = Field(None, description="Interpreter that has nntrainer; the one that runs deploy if absent.")
+    resources: Resources = Field(Resources(), description="What a job may use and what it needs.")
+    environment: dict[Variable, str] = Field({}, description="Variables set for the job.")
 
 
 LOCAL = Site(name="local", backend="local", description="this machine, in the background")
+"""What ``local`` is where no site files are installed."""
 
 
 def find_sites() -> dict[str, Path | None]:
@@ -42,12 +55,12 @@ def find_sites() -> dict[str, Path | None]:
     return dict(sorted(found.items()))
 
 
-def load_site(name: str, file: Path | None = None) -> Site:
+def load_site(name: str | None, file: Path | None = None) -> Site:
     """Read a site.
 
     Args:
-        name: its name.
-        file: its file; looked for if absent.
+        name: its name; may be absent where a file is given.
+        file: its file; looked for by the name if absent.
 
     Returns:
         The site.
@@ -56,21 +69,44 @@ def load_site(name: str, file: Path | None = None) -> Site:
         SiteError: there is no such site, or its file is wrong.
     """
     if file is None:
-        sites = find_sites()
+        sites, name = find_sites(), name or "local"
         if name not in sites:
             raise SiteError(f"there is no site '{name}'; sites are {one_of(sites)}.{nearest(name, sites)}")
         file = sites[name]
         if file is None:
             return LOCAL
+    site = _read(file)
+    if name is not None and site.name != name:
+        raise SiteError(f"{file}: name: the file describes the site '{site.name}', not '{name}'; make them the same")
+    return site
+
+
+def _read(file: Path) -> Site:
     try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
-        return Site.model_validate(data)
+        return Site.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
     except OSError as error:
         raise SiteError(f"{file}: the site file cannot be read: {error.strerror}") from None
     except yaml.YAMLError as error:
-        raise SiteError(f"{file}: this is not YAML: {getattr(error, 'problem', error)}") from None
+        raise SiteError(f"{file}: this is not YAML: {getattr(error, 'problem', None) or error}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "site"
-        hint = nearest(key, Site.model_fields) if first["type"] == "extra_forbidden" else ""
-        raise SiteError(f"{file}: {key}: {first['msg']}.{hint}") from None
+        raise SiteError(f"{file}: {_sentence(error)}") from None
+    except UnicodeDecodeError:
+        raise SiteError(f"{file}: this is not text in UTF-8") from None
+
+
+def _sentence(error: ValidationError) -> str:
+    """Return everything that is wrong with a site file, an unknown key with its nearest valid one."""
+    found = []
+    for each in error.errors():
+        path = [str(part) for part in each["loc"] if part != "[key]"]
+        allowed = Resources.model_fields if path[:-1] == ["resources"] else Site.model_fields
+        if each["type"] == "extra_forbidden":
+            found.append(
+                f"{'.'.join(path)}: there is no such key; keys are {one_of(allowed)}.{nearest(path[-1], allowed)}"
+            )
+        elif each["type"] == "missing":
+            found.append(f"{'.'.join(path)}: this key is required")
+        else:
+            given = "" if isinstance(each["input"], dict) else f", not {each['input']!r:.80}"
+            found.append(f"{'.'.join(path) or 'the file'}: {each['msg']}{given}")
+    return "; ".join(found)

@@ -31,3 +31,11 @@ class _Downloaded:
 def real_files() -> Path | _Downloaded:
     """The folder of ROOT files written by real experiments' software."""
     return SHARED if SHARED.is_dir() else _Downloaded()
+
+
+@pytest.fixture(scope="session")
+def toy_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Toy ntuples: 400 events of ttH and of tt+bb."""
+    from nntrainer.ntuples.toy import generate
+
+    return generate(tmp_path_factory.mktemp("toy"), samples=("ttH", "ttbb"), events=400, seed=3)

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import json
+import os
+from pathlib import Path
+from typing import Any, Protocol
 
 from deploy.jobs import JobHandle, JobSpec
-from deploy.runs import Run
+from deploy.sites import Site
 
 
 class Backend(Protocol):
-    """Submits jobs, and finds them again from their handles alone."""
+    """Submits jobs, and finds them again from the run directory alone."""
 
-    def render(self, run: Run, job: JobSpec) -> str:
+    def check(self, site: Site) -> None:
+        """Raise SiteError if jobs of this site cannot run."""
+
+    def render(self, job: JobSpec) -> str:
         """Return exactly what would be submitted, as text."""
 
-    def submit(self, run: Run, job: JobSpec) -> JobHandle:
-        """Submit a job."""
+    def submit(self, run: Path, job: JobSpec, number: int) -> JobHandle:
+        """Submit a job of a run directory."""
+
+    def find(self, run: Path) -> list[JobHandle]:
+        """Return the jobs of a run whose submission was cut off before it was recorded."""
 
     def alive(self, handle: JobHandle) -> bool | None:
         """Return whether a job runs; None where that cannot be known from here."""
 
-    def cancel(self, handle: JobHandle) -> None:
+    def cancel(self, run: Path, handle: JobHandle, grace_s: float) -> None:
         """End a job, gently first."""
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain data as JSON, aside and renamed, so that a reader never sees half of it."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file aside and rename it."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)

@@ -1,37 +1,59 @@
-"""Run a command for the local backend and record how it ended: ``python -m deploy.backends.local_job RUN COMMAND…``."""
+"""Runs a command for the local backend and records how it ended.
+
+``python -m deploy.backends.local_job RUN NUMBER STAGE COMMAND…``
+"""
 
 from __future__ import annotations
 
-import json
+import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deploy.runs import write_aside
+from deploy.backends.base import write_json
+from deploy.backends.local import handle_of
+
+CANNOT_START = 127
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command, pass SIGTERM on to it, write ``logs/exit.json``, return its exit code."""
-    run, command = Path(arguments[0]), arguments[1:]
+    """Leave a process behind that runs the command, passes SIGTERM on to its group and writes ``logs/exit.json``."""
+    ready, started = os.pipe()
+    if os.fork():
+        os.close(started)
+        os.read(ready, 1)  # until the other has noted its process id, or is gone
+        return 0
+    os.close(ready)
+    logs, number, stage, command = Path(arguments[0]) / "logs", int(arguments[1]), arguments[2], arguments[3:]
     stopped: list[int] = []
     process: subprocess.Popen[bytes] | None = None
 
     def stop(number: int, frame: object) -> None:
         stopped.append(number)
-        if process is not None:
-            process.send_signal(signal.SIGTERM)
+        if process is not None and process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    process = subprocess.Popen(command)
-    if stopped:
-        process.send_signal(signal.SIGTERM)
-    code = process.wait()
-    code = 128 - code if code < 0 else code
+    # If deploy is killed before it has noted this process, the job is found again by this file.
+    write_json(logs / "job.json", handle_of(os.getpid(), number, stage, command).as_dict())
+    os.close(started)
+    try:
+        if not stopped:
+            process = subprocess.Popen(command, process_group=0)
+        if stopped:  # before there was a process to pass it on to
+            stop(stopped[0], None)
+        code = 128 + signal.SIGTERM if process is None else process.wait()
+    except OSError as error:
+        sys.stderr.write(f"error: {command[0]} cannot be started: {error.strerror}\n")
+        code = CANNOT_START
+    code = 128 - code if code < 0 else code  # as shells count signals
     finished = datetime.now(UTC).isoformat(timespec="seconds")
-    write_aside(run / "logs" / "exit.json", json.dumps({"exit_code": code, "finished": finished}) + "\n")
+    write_json(logs / "exit.json", {"exit_code": code, "finished": finished})
     return code
 
 

@@ -150,7 +150,8 @@ def build(
         ("selection", sample and sample.selection),
     ):
         if formula:
-            selected &= _flat(values, formula, where, n).astype(bool)
+            chosen = _flat(values, formula, where, n)
+            selected &= (chosen != 0) & (chosen == chosen)  # NaN selects nothing
     weight = None
     if with_weight:
         weight = _flat(values, config.data.weight, "data.weight", n).astype(np.float64)
@@ -159,7 +160,7 @@ def build(
         weight = weight * config.data.luminosity_ipb
         _refuse_bad_weights(weight, selected, config.data.weight)
     events = {
-        each.name: _flat(values, each.formula, f"feature '{each.name}'", n).astype(np.float32)
+        each.name: _single(_flat(values, each.formula, f"feature '{each.name}'", n))
         for each in config.features.events + config.features.spectators
     }
     objects, overflow = {}, {}
@@ -168,8 +169,9 @@ def build(
         overflow[name] = int(np.sum(longer & selected))
     non_finite = _mend(config, events, objects, selected)
     for maker in config.preparation.feature_makers:
-        made = maker.make(events, objects)
-        events.update({key: np.asarray(column, np.float32) for key, column in made.items()})
+        made = {key: _single(column) for key, column in maker.make(events, objects).items()}
+        non_finite |= _mend(config, made, {}, selected)
+        events.update(made)
     return Rows(selected, _event_number(values, config, n), weight, events, objects, overflow, non_finite)
 
 
@@ -192,13 +194,31 @@ def _flat(values: _Values, formula: str, where: str, n: int) -> np.ndarray:
                 f"{where}: '{formula}' must give one number an event, and gives {_type(result)}; "
                 "use sum, count, max, at(x, i, default) or list it under features.objects"
             )
-        result = awkward.to_numpy(result)
+        result = _numbers(result)
     result = np.asarray(result)
     if result.ndim == 0:
         result = np.broadcast_to(result, (n,))
     if result.shape != (n,) or result.dtype.kind not in "biuf":
         raise InputError(f"{where}: '{formula}' must give one number an event, and gives {result.dtype} {result.shape}")
-    return np.ma.getdata(result)
+    return result
+
+
+def _numbers(array: Any) -> np.ndarray:
+    """Return a one-dimensional awkward array as NumPy: what is missing becomes NaN, or false among truth values."""
+    import awkward
+
+    found = awkward.to_numpy(array)
+    if not np.ma.is_masked(found):
+        return np.ma.getdata(found)
+    if found.dtype.kind == "b":
+        return np.asarray(found.filled(False))
+    return np.asarray(found.astype(np.float64).filled(np.nan)) if found.dtype.kind in "iuf" else np.ma.getdata(found)
+
+
+def _single(values: Any) -> np.ndarray:
+    """Return float32; what is too large becomes infinite and is counted as such."""
+    with np.errstate(over="ignore"):
+        return np.array(values, np.float32)
 
 
 def _type(array: Any) -> str:
@@ -212,12 +232,13 @@ def _collection(values: _Values, name: str, block: Objects, n: int) -> tuple[dic
 
     keep = None
     if block.selection:
-        keep = _jagged(values, block.selection, f"selection of '{name}'")
+        keep = awkward.fill_none(_jagged(values, block.selection, f"selection of '{name}'", n), False)
+        keep = (keep != 0) & (keep == keep)  # numbers such as a tag of 0 or 1 are truth values, not indices
     columns: dict[str, np.ndarray] = {}
     counts: np.ndarray | None = None
     first = ""
     for each in block.features:
-        array = _jagged(values, each.formula, f"feature '{each.name}' of '{name}'")
+        array = _jagged(values, each.formula, f"feature '{each.name}' of '{name}'", n)
         if keep is not None:
             try:
                 array = array[keep]
@@ -228,7 +249,7 @@ def _collection(values: _Values, name: str, block: Objects, n: int) -> tuple[dic
             counts, first = number, each.name
         elif not np.array_equal(counts, number):
             raise _unequal(name, each, f"'{first}'")
-        columns[each.name] = _pad(awkward.to_numpy(awkward.flatten(array, axis=1)), number, block.max)
+        columns[each.name] = _pad(_single(_numbers(awkward.flatten(array, axis=1))), number, block.max)
     if counts is None:
         raise InputError(f"collection '{name}' has no features")
     columns["valid"] = np.arange(block.max)[None, :] < counts[:, None]
@@ -239,18 +260,21 @@ def _unequal(name: str, each: Feature, other: str) -> InputError:
     return InputError(f"collection '{name}': '{each.name}' has other numbers of objects in an event than {other}")
 
 
-def _jagged(values: _Values, formula: str, where: str) -> Any:
+def _jagged(values: _Values, formula: str, where: str, n: int) -> Any:
     import awkward
 
     result = _compute(values, formula, where)
     if isinstance(result, np.ndarray) and result.ndim == 2:
-        result = awkward.from_regular(awkward.from_numpy(result), axis=1)
+        result = awkward.from_numpy(result)
     if not isinstance(result, awkward.Array) or result.ndim != 2 or awkward.fields(result):
         kind = _type(result) if isinstance(result, awkward.Array) else "one number an event"
         raise InputError(f"{where}: '{formula}' must give a list of numbers an event, and gives {kind}")
     if str(awkward.to_layout(result).purelist_parameter("__array__")) in ("string", "bytestring"):
         raise InputError(f"{where}: '{formula}' gives texts, not numbers")
-    return result
+    if len(result) != n:
+        raise InputError(f"{where}: '{formula}' gives {len(result)} entries instead of {n}; slice objects by x[:, :2]")
+    # A missing list is an empty one; lists of one length need not be so in other events.
+    return awkward.from_regular(awkward.fill_none(result, [], axis=0), axis=1)
 
 
 def _pad(content: np.ndarray, counts: np.ndarray, slots: int) -> np.ndarray:

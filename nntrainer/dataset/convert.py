@@ -17,7 +17,7 @@ from nntrainer.dataset.build import Rows, build, check_makers, required_branches
 from nntrainer.dataset.schema import Schema, schema_of
 from nntrainer.dataset.store import StoreWriter, open_store
 from nntrainer.errors import InputError, StoreError, nearest, one_of
-from nntrainer.ntuples.reader import FileIdentity, expand, identity, open_tree
+from nntrainer.ntuples.reader import FileIdentity, NtupleTree, expand, identity, open_tree
 from nntrainer.progress import Progress, silent
 from nntrainer.provenance import git_commit
 
@@ -106,7 +106,7 @@ def _sample(config: Config, sample: Sample, force: bool, progress: Progress) -> 
     started = time.monotonic()
     path = dataset_path(config, sample.name)
     files = [identity(each) for each in expand(sample.files)]
-    if not force and (there := _up_to_date(path, files, sample)) is not None:
+    if not force and (there := _up_to_date(config, path, files, sample)) is not None:
         return there
     counters = _Counters()
     schema = schema_of(config)
@@ -133,17 +133,21 @@ def _chunks(config: Config, sample: Sample, path: str, progress: Progress) -> It
         branches = required_branches(config, sample, tree.branches)
         tree.require(branches)
         progress.start(f"convert {sample.name}", tree.entries)
-        for start in range(0, tree.entries, config.data.chunk_events):
-            stop = min(start + config.data.chunk_events, tree.entries)
-            try:
-                arrays = tree.read(branches, start, stop)
-                rows = build(config, arrays, sample=sample, start=start, entries=stop - start)
-            except InputError as error:
-                text = str(error)
-                raise InputError(text if text.startswith(path) else f"{path}: tree '{name}': {text}") from None
-            yield start, rows
-            progress.advance(stop - start)
-        progress.finish()
+        try:
+            for start in range(0, tree.entries, config.data.chunk_events):
+                stop = min(start + config.data.chunk_events, tree.entries)
+                yield start, _rows(config, sample, tree, branches, start, stop)
+                progress.advance(stop - start)
+        finally:
+            progress.finish()
+
+
+def _rows(config: Config, sample: Sample, tree: NtupleTree, branches: Sequence[str], start: int, stop: int) -> Rows:
+    arrays = tree.read(branches, start, stop)
+    try:
+        return build(config, arrays, sample=sample, start=start, entries=stop - start)
+    except InputError as error:
+        raise InputError(f"{tree.path}: tree '{tree.name}': {error}") from None
 
 
 @dataclass
@@ -229,13 +233,13 @@ def _converted(sample: str, path: Path, attrs: dict[str, Any], skipped: bool, se
     )
 
 
-def _up_to_date(path: Path, files: list[FileIdentity], sample: Sample) -> Converted | None:
+def _up_to_date(config: Config, path: Path, files: list[FileIdentity], sample: Sample) -> Converted | None:
     if not path.exists():
         return None
     try:
         with open_store(path) as store:
             there = [f"{source['uuid']}:{source['size']}" for source in store.attrs["sources"]]
-            if there == [file.key() for file in files]:
+            if store.attrs["config_digest"] == config.data_digest() and there == [file.key() for file in files]:
                 return _converted(sample.name, path, store.attrs, True, 0.0)
     except (StoreError, KeyError):
         pass  # an unreadable file is made again

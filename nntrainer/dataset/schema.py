@@ -9,6 +9,7 @@ import numpy as np
 
 from nntrainer.config import Config
 from nntrainer.config.models import Feature
+from nntrainer.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,31 @@ def made_fields(config: Config) -> tuple[Field, ...]:
 
 
 def schema_of(config: Config) -> Schema:
-    """Return the schema of a configuration's dataset files."""
+    """Return the schema of a configuration's dataset files.
+
+    Args:
+        config: the configuration.
+
+    Returns:
+        The columns: bookkeeping, features, spectators, made features; and the collections.
+
+    Raises:
+        ConfigError: two columns would have the same name.
+    """
     features = config.features
     events = BOOKKEEPING + _fields(features.events) + _fields(features.spectators) + made_fields(config)
-    return Schema(events, _objects(config))
+    schema = Schema(events, _objects(config))
+    if "events" in schema.objects:
+        raise ConfigError("features.objects: no collection can be called 'events'; give it another name")
+    tables = {"features.events, features.spectators and preparation.feature_makers": [f.name for f in events]}
+    tables |= {
+        f"features.objects.{k}.features": ["valid", *(f.name for f in v.fields)] for k, v in schema.objects.items()
+    }
+    for where, names in tables.items():
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(f"{where}: the column '{name}' would be there twice; give one of them another name")
+    return schema
 
 
 def network_inputs(config: Config) -> NetworkInputs:

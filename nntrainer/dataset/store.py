@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +21,8 @@ from nntrainer.errors import StoreError, nearest, one_of
 
 FORMAT_VERSION = 1
 CHUNK_ROWS = 8192
+# What libraries from HDF5 1.10 on read; 'latest' is that of the HDF5 that h5py happens to bring.
+LIBVER = ("v108", "v110")
 
 
 class StoreWriter:
@@ -35,16 +38,29 @@ class StoreWriter:
         self.path = Path(path)
         self.schema = schema
         self.attrs = dict(attrs or {})
-        self.part = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
+        self.part = self.path.with_name(f"{self.path.name}.part")
 
     def __enter__(self) -> StoreWriter:
-        """Create the file."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = h5py.File(self.part, "w", libver="latest")
-        self._create("events", (0,), self.schema.dtype(), self.schema.events)
-        for name, block in self.schema.objects.items():
-            self._create(name, (0, block.max), block.dtype(), block.fields)
+        """Create the file; a part that a killed process left is begun again."""
+        with self._told():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = h5py.File(self.part, "w", libver=LIBVER, locking="best-effort")
+        with self._told():
+            self._create("events", (0,), self.schema.dtype(), self.schema.events)
+            for name, block in self.schema.objects.items():
+                self._create(name, (0, block.max), block.dtype(), block.fields)
         return self
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn what the file system says into a sentence."""
+        try:
+            yield
+        except BlockingIOError:
+            raise StoreError(f"{self.part}: another process is writing it; wait until it is done") from None
+        except OSError as error:
+            reason = error.strerror or str(error).splitlines()[0][:120]
+            raise StoreError(f"{self.path}: cannot be written: {reason}") from None
 
     def _create(self, name: str, shape: tuple[int, ...], dtype: np.dtype, fields: Sequence[Field]) -> None:
         dataset = self._file.create_dataset(
@@ -67,24 +83,34 @@ class StoreWriter:
         Args:
             events: (n,) structured array of the schema's type.
             objects: for each collection an (n, max) structured array.
+
+        Raises:
+            StoreError: a collection is left out or has another number of rows, or the disk is full.
         """
-        for name, rows in {"events": events, **objects}.items():
-            dataset = self._file[name]
-            before = dataset.shape[0]
-            dataset.resize(before + len(rows), axis=0)
-            dataset[before:] = rows
+        tables = {"events": events, **objects}
+        lengths = {name: len(tables.get(name, ())) for name in ("events", *self.schema.objects)}
+        if set(lengths.values()) != {len(events)}:
+            raise StoreError(f"{self.path}: rows of events and objects differ in number: {lengths}")
+        with self._told():
+            for name in lengths:
+                dataset = self._file[name]
+                before = dataset.shape[0]
+                dataset.resize(before + len(events), axis=0)
+                dataset[before:] = tables[name]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Finish and rename, or remove what was written."""
-        if kind is None:
-            for key, value in {**self.attrs, "format_version": FORMAT_VERSION}.items():
-                self._file.attrs[key] = value if isinstance(value, str | int | float) else json.dumps(value)
-            self._file.close()
-            os.replace(self.part, self.path)
-        else:
-            self._file.close()
+        try:
+            with self._told():
+                if kind is None:
+                    for key, value in {**self.attrs, "format_version": FORMAT_VERSION}.items():
+                        self._file.attrs[key] = value if isinstance(value, str | int | float) else json.dumps(value)
+                self._file.close()
+                if kind is None:
+                    os.replace(self.part, self.path)
+        finally:
             self.part.unlink(missing_ok=True)
 
 
@@ -199,14 +225,17 @@ def open_store(path: str | Path) -> Store:
     if not path.exists():
         raise StoreError(f"{path}: no such dataset file; `nntrainer convert` makes it")
     try:
-        file = h5py.File(path, "r")
+        file = h5py.File(path, "r", locking="best-effort")
     except OSError as error:
         reason = str(error).splitlines()[0][:120]
         raise StoreError(f"{path}: not a readable HDF5 file, perhaps incomplete ({reason})") from None
     version = file.attrs.get("format_version")
     problem = None
-    if version is None or "events" not in file:
+    tables = [each for each in file.values() if isinstance(each, h5py.Dataset) and each.dtype.names]
+    if not isinstance(version, int | np.integer) or "events" not in file or len(tables) != len(file):
         problem = "not a dataset file of nntrainer, or incomplete; convert it again"
+    elif len({len(each) for each in tables}) > 1:
+        problem = "incomplete: its datasets differ in length; convert it again"
     elif version > FORMAT_VERSION:
         problem = f"written in format {version}, and this version reads up to {FORMAT_VERSION}; update nntrainer"
     if problem:

@@ -66,7 +66,9 @@ def draw_inputs(config: Config, run: RunDir, *, progress: Progress | None = None
             progress.advance(1)
 
         def draw(field: Field, values: dict[str, np.ndarray], weights: dict[str, np.ndarray], title: str) -> Figure:
-            return input_plots.feature(title, field.unit, values, weights, config.data.signal_label, bins=config.evaluation.bins)
+            return input_plots.feature(
+                title, field.unit, values, weights, config.data.signal_label, bins=config.evaluation.bins
+            )
 
         for field in wanted.events:
             column = dataset.column(field.name)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
-import struct
 import time
-import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,25 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nntrainer.errors import InputError, nearest, one_of
+from nntrainer.errors import InputError, MissingDependencyError, nearest, one_of
 
 ATTEMPTS = 3
 BACKOFF_S = 0.5
 T = TypeVar("T")
 
-# What uproot raises on bytes that are not what their headers say.
-_DAMAGED: tuple[type[Exception], ...] = (
-    ValueError,
-    OSError,
-    EOFError,
-    KeyError,
-    IndexError,
-    struct.error,
-    zlib.error,
-    TypeError,
-    AssertionError,
-)
-_DAMAGED += (NotImplementedError, AttributeError, OverflowError, RuntimeError)
+# XRootD's own values keep an unreachable server waited for over ten minutes; its XRD_* environment variables win.
+XROOTD = {"ConnectionWindow": 10, "ConnectionRetry": 1, "StreamErrorWindow": 0}
 
 
 @dataclass(frozen=True)
@@ -76,7 +64,9 @@ def expand(patterns: Sequence[str]) -> list[str]:
             paths.append(pattern)
             continue
         pattern = os.path.expanduser(pattern)
-        found = [pattern] if os.path.isfile(pattern) else sorted(glob.glob(pattern, recursive=True))
+        found = (
+            [pattern] if os.path.isfile(pattern) else sorted(filter(os.path.isfile, glob.glob(pattern, recursive=True)))
+        )
         if not found:
             folder = Path(pattern).parent
             near = nearest(Path(pattern).name, (p.name for p in folder.glob("*.root"))) if folder.is_dir() else ""
@@ -86,7 +76,9 @@ def expand(patterns: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(paths))
 
 
-def _attempt(path: str, work: Callable[[], T]) -> T:
+def _attempt(
+    path: str, work: Callable[[], T], what: str = "not a readable ROOT file, perhaps truncated or damaged"
+) -> T:
     """Call ``work``, several times for remote files, and turn what goes wrong into a sentence."""
     attempts = ATTEMPTS if is_remote(path) else 1
     for attempt in range(1, attempts + 1):
@@ -94,20 +86,42 @@ def _attempt(path: str, work: Callable[[], T]) -> T:
             return work()
         except InputError:
             raise
-        except FileNotFoundError as error:
-            if not is_remote(path):
-                raise InputError(f"{path}: no such file") from None
-            problem: Exception = error
-        except ModuleNotFoundError:
-            raise
-        except _DAMAGED as error:
+        except ImportError as error:
+            raise MissingDependencyError(
+                f"{path}: reading it needs the package '{error.name or str(error).split()[-1]}'; "
+                "`pip install 'nntrainer[ntuples]'` brings it"
+            ) from None
+        except Exception as error:  # on damaged bytes uproot and the decompressors raise anything at all
             problem = error
         if attempt < attempts:
             time.sleep(BACKOFF_S * 2 ** (attempt - 1))
     reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:160]
     if is_remote(path):
         raise InputError(f"{path}: cannot be read after {attempts} attempts: {reason}")
-    raise InputError(f"{path}: not a readable ROOT file, perhaps truncated or damaged ({reason})")
+    raise InputError(f"{path}: {what} ({reason})")
+
+
+def _check_local(path: str) -> None:
+    """Refuse what is no ROOT file before uproot says so less clearly."""
+    try:
+        size = os.path.getsize(path)
+        with open(path, "rb") as handle:
+            magic = handle.read(4)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened: {error.strerror}") from None
+    if size < 64:
+        raise InputError(f"{path}: not a ROOT file; it has {size} bytes")
+    if magic != b"root":
+        raise InputError(f"{path}: not a ROOT file; it does not begin with 'root'")
+
+
+def _set_patience() -> None:
+    from XRootD.client.env import EnvPutInt
+
+    for name, value in XROOTD.items():
+        EnvPutInt(name, value)
 
 
 @contextmanager
@@ -115,15 +129,13 @@ def _opened(path: str) -> Iterator[Any]:
     import uproot
 
     if not is_remote(path):
-        if not os.path.exists(path):
-            raise InputError(f"{path}: no such file")
-        if os.path.getsize(path) < 64:
-            raise InputError(f"{path}: not a ROOT file; it has {os.path.getsize(path)} bytes")
-        with open(path, "rb") as handle:
-            if handle.read(4) != b"root":
-                raise InputError(f"{path}: not a ROOT file; it does not begin with 'root'")
-    file = _attempt(path, lambda: uproot.open(path))
+        _check_local(path)
+    elif path.startswith("root"):
+        _attempt(path, _set_patience)
+    file = _attempt(path, lambda: uproot.open({path: None}))  # as a key, a colon in it is part of the path
     try:
+        if not is_remote(path) and (size := os.path.getsize(path)) < file.file.fEND:
+            raise InputError(f"{path}: truncated; its header speaks of {file.file.fEND:,} bytes and {size:,} are there")
         yield file
     finally:
         file.close()
@@ -144,8 +156,6 @@ def identity(path: str) -> FileIdentity:
     with _opened(path) as file:
         source = file.file
         size = int(source.source.num_bytes) if is_remote(path) else os.path.getsize(path)
-        if not is_remote(path) and size < source.fEND:
-            raise InputError(f"{path}: truncated; its header speaks of {source.fEND:,} bytes and {size:,} are there")
         mtime = None if is_remote(path) else os.stat(path).st_mtime_ns
         return FileIdentity(path, size, str(source.uuid), mtime)
 
@@ -199,7 +209,11 @@ class NtupleTree:
         self.kind = "RNTuple" if "RNTuple" in kind else "TTree"
         self.handle = handle
         self.entries = int(handle.num_entries)
-        self.branches: list[str] = list(dict.fromkeys(handle.keys()))
+        # Looked up by whole name: uproot would take 'x' for 'parent/x' and '*' for a pattern.
+        pairs = handle.items()
+        self._branches: dict[str, Any] = dict(pairs)
+        self._several = {each for each, count in Counter(each for each, _ in pairs).items() if count > 1}
+        self.branches: list[str] = list(self._branches)
 
     def require(self, names: Sequence[str]) -> None:
         """Check that branches exist.
@@ -208,14 +222,17 @@ class NtupleTree:
             names: exact names.
 
         Raises:
-            InputError: some do not; all are named, each with the nearest that does.
+            InputError: some do not, and all are named, each with the nearest that does; or there are two of a name.
         """
-        there = set(self.branches)
+        there = self._branches
         missing = [name for name in names if name not in there]
         if missing:
             listed = " ".join(f"'{name}'{'.' + near if (near := nearest(name, there)) else '.'}" for name in missing)
             word = "branch" if len(missing) == 1 else "branches"
             raise InputError(f"{self.path}: tree '{self.name}' has no {word} {listed}")
+        for name in names:
+            if name in self._several:
+                raise InputError(f"{self.path}: tree '{self.name}' has several branches '{name}'; rename one of them")
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Any]:
         """Read branches.
@@ -236,8 +253,11 @@ class NtupleTree:
         self.require(names)
         result = {}
         for name in names:
-            read = partial(self.handle[name].array, entry_start=start, entry_stop=stop, library="ak")
-            array = _attempt(self.path, read)
+            branch = self._branches[name]
+            # Without uproot's cache: nothing is read twice here.
+            read = partial(branch.array, entry_start=start, entry_stop=stop, array_cache=None, library="ak")
+            kind = " ".join(str(branch.typename).split())
+            array = _attempt(self.path, read, f"branch '{name}' of tree '{self.name}', {kind}, cannot be read")
             # A branch of numbers becomes NumPy; strings, too, are one-dimensional but have parameters.
             flat = array.ndim == 1 and not awkward.parameters(array) and not awkward.fields(array)
             result[name] = awkward.to_numpy(array) if flat else array
@@ -264,7 +284,7 @@ def open_tree(path: str, tree: str) -> Iterator[NtupleTree]:
             has = f"it has {one_of(kinds)}" if kinds else "it has none"
             raise InputError(f"{path}: there is no tree '{tree}'; {has}.{nearest(tree, kinds)}")
         handle = _attempt(path, lambda: file[tree])
-        yield NtupleTree(path, tree, kinds[tree], handle)
+        yield _attempt(path, lambda: NtupleTree(path, tree, kinds[tree], handle))
 
 
 def iterate(path: str, tree: str, names: Sequence[str], chunk_events: int) -> Iterator[tuple[int, int, dict[str, Any]]]:
@@ -279,7 +299,7 @@ def iterate(path: str, tree: str, names: Sequence[str], chunk_events: int) -> It
     Yields:
         First entry, entry after the last, arrays by name.
     """
-    with open_tree(path, tree) as opened:
-        for start in range(0, opened.entries, chunk_events):
-            stop = min(start + chunk_events, opened.entries)
-            yield start, stop, opened.read(names, start, stop)
+    with open_tree(path, tree) as source:
+        for start in range(0, source.entries, chunk_events):
+            stop = min(start + chunk_events, source.entries)
+            yield start, stop, source.read(names, start, stop)

@@ -33,14 +33,16 @@ def write_ntuple(path: Path, n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     counts = rng.integers(0, 5, n)
     pt = ak.unflatten(rng.exponential(6e4, counts.sum()).astype(np.float32) + 25e3, counts)
+    types = {"eventNumber": "u8", "HT": "f8", "dR": "f4", "weight": "f8", "jet": "var * {pt: float32, eta: float32}"}
     with uproot.recreate(path) as file:
-        file["nominal"] = {
+        events = {
             "eventNumber": np.arange(n, dtype=np.uint64) * np.uint64(7) + np.uint64(10**9),
             "HT": rng.exponential(4e5, n),
             "dR": rng.uniform(0, 5, n).astype(np.float32),
             "weight": rng.normal(1, 0.5, n),
             "jet": ak.zip({"pt": pt, "eta": ak.values_astype(pt / 1e5 - 1, np.float32)}),
         }
+        file.mktree("nominal", types).extend(events)
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from nntrainer.config import Config
 from nntrainer.dataset.split import masks, rule
 from nntrainer.errors import InjectError, InputError, NNTrainerError
 from nntrainer.inject.inject import inject
+from nntrainer.ntuples.carry import carry_objects
 from nntrainer.ntuples.reader import open_tree
 from nntrainer.ntuples.writers import CopyWriter
 
@@ -178,6 +179,14 @@ def test_each_event_is_scored_by_the_model_of_its_fold(ntuple: Path, tmp_path: P
         assert json.loads(str(file["nn_provenance"]))["config_digest"] == config.digest()
 
 
+def test_the_entry_number_serves_as_event_id_in_every_chunk(ntuple: Path, tmp_path: Path) -> None:
+    config = make_config(data={"tree": "nominal", "event_id": "entry", "chunk_events": 17})
+    (result,) = inject(make_models(tmp_path, config), [str(ntuple)], output=tmp_path)
+    friend = read(result.output, "nominal_nn")
+    assert np.array_equal(friend["eventNumber"], np.arange(120))
+    assert np.array_equal(friend["nn_fold"], np.arange(120) % 3)
+
+
 def test_fractions_leave_out_what_the_model_has_seen(ntuple: Path, tmp_path: Path) -> None:
     for with_seen in (False, True):
         config = make_config(preparation={"fractions": {}}, inject={"score_seen_events": with_seen, "default": -1})
@@ -284,14 +293,26 @@ def refused(work: Callable[[], object], *words: str, kind: type[NNTrainerError] 
     assert "\n" not in str(caught.value)
 
 
-def test_copy_refuses_by_name_what_it_would_lose(real_files: Path, ntuple: Path, tmp_path: Path) -> None:
+def test_copy_refuses_real_branches_by_name_and_type(real_files: Path, tmp_path: Path) -> None:
+    writer = CopyWriter(tmp_path / "out" / "o.root", str(real_files / "uproot-HZZ-objects.root"), ["events"], 100)
+    with pytest.raises(InjectError, match=r"'muonp4' \(std::vector<TLorentzVector>\).*--mode friend"):
+        writer.__enter__()
+    assert not (tmp_path / "out").exists()
+
+
+def test_copy_refuses_real_objects_by_name_and_class(real_files: Path, tmp_path: Path) -> None:
+    with uproot.recreate(tmp_path / "o.root") as out:
+        refused(
+            lambda: carry_objects(str(real_files / "uproot-issue434.root"), out),
+            "would lose 'JTRIGGER::JTriggerParameters' (JTRIGGER::JTriggerParameters)",
+        )
+
+
+def test_copy_refuses_by_name_what_it_would_lose(ntuple: Path, tmp_path: Path) -> None:
     models, out = make_models(tmp_path, make_config()), tmp_path / "out"
 
     def copy(source: Path, **options: Any) -> Callable[[], object]:
         return lambda: inject(models, [str(source)], output=out, mode="copy", **options)
-
-    with pytest.raises(InjectError, match=r"'muonp4' \(std::vector<TLorentzVector>\).*--mode friend"):
-        CopyWriter(out / "o.root", str(real_files / "uproot-HZZ-objects.root"), ["events"], 100).__enter__()
 
     nested = tmp_path / "nested.root"
     with uproot.recreate(nested) as file:

@@ -1,0 +1,151 @@
+"""Peak memory of converting and injecting generated files of 2 and 4 million events.
+
+Each is a process of its own, so that its peak is its own. Bounds: below 1.5 GiB resident for the shorter file, and
+at most 10 % more for the longer one. Run it with ``make bench``; it takes minutes and a few GiB of disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+LIMIT_BYTES = 1.5 * 2**30
+GROWTH = 0.10
+CONFIG = Path(__file__).resolve().parent.parent / "configs" / "tth.yaml"
+
+
+def load(folder: Path) -> Any:
+    """Return the configuration of the demo with one sample of each class: the file, and a short background."""
+    from nntrainer.config import load_config
+
+    samples = [
+        {"name": "signal", "files": str(folder / "ttH.root"), "label": "ttH"},
+        {"name": "background", "files": str(folder / "small" / "ttbb.root"), "label": "ttbar"},
+    ]
+    overrides = [f"data.samples={json.dumps(samples)}", f"data.directory={folder / 'datasets'}"]
+    return load_config(CONFIG, overrides, {})
+
+
+def step_generate(folder: Path, events: int) -> None:
+    """Write the ntuples."""
+    from nntrainer.ntuples.toy import generate
+
+    generate(folder, samples=("ttH",), events=events)
+    generate(folder / "small", samples=("ttbb",), events=5000)
+
+
+def step_convert(folder: Path, events: int) -> None:
+    """Convert the long file."""
+    from nntrainer.dataset.convert import convert
+
+    (done,) = convert(load(folder), samples=["signal"], force=True).samples
+    if done.entries != events:
+        raise SystemExit(f"{done.entries} entries were converted, not {events}")
+
+
+def step_export(folder: Path, events: int) -> None:
+    """Write models that inject can score with; training them would change nothing."""
+    import numpy as np
+
+    from nntrainer.dataset.convert import convert
+    from nntrainer.dataset.dataset import open_dataset
+    from nntrainer.export.onnx_export import export, parity_events
+    from nntrainer.networks.inputs import fit_scaling
+    from nntrainer.networks.model import build_model
+    from nntrainer.rundir import RunDir
+
+    config, run = load(folder), RunDir(folder / "run")
+    convert(config)
+    for fold in range(config.preparation.k):
+        with open_dataset(config) as dataset:
+            inputs = parity_events(config, fold, dataset)
+        scaling = fit_scaling("standard", inputs, np.arange(len(inputs["events"])))
+        build_model(config, scaling, seed=fold).save(run.fold(fold) / "model.keras")
+    export(config, run)
+
+
+def step_friend(folder: Path, events: int, mode: str = "friend") -> None:
+    """Score the long file."""
+    from nntrainer.inject.inject import inject
+
+    models = sorted((folder / "run" / "models").glob("*.onnx"))
+    (done,) = inject(models, [str(folder / "ttH.root")], output=folder / mode, mode=mode, overwrite=True)
+    if done.events != events or not done.scored:
+        raise SystemExit(f"{done.events} events were scored, not {events}")
+
+
+def step_copy(folder: Path, events: int) -> None:
+    """Copy the long file with scores."""
+    step_friend(folder, events, "copy")
+
+
+STEPS: dict[str, Callable[[Path, int], None]] = {
+    "generate": step_generate,
+    "convert": step_convert,
+    "export": step_export,
+    "friend": step_friend,
+    "copy": step_copy,
+}
+MEASURED = ("convert", "friend", "copy")
+
+
+def measure(step: str, folder: Path, events: int) -> tuple[int, float]:
+    """Run a step in a process of its own; return its peak resident bytes and its seconds."""
+    started = time.monotonic()
+    command = [sys.executable, __file__, "--step", step, "--folder", str(folder), "--events", str(events)]
+    process = subprocess.Popen(command, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{step} of {events} events failed with exit code {process.returncode}")
+    return usage.ru_maxrss * 1024, time.monotonic() - started
+
+
+def main() -> int:
+    """Measure, print a table, and return 1 when a bound is violated."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=2_000_000, help="events of the shorter file")
+    parser.add_argument("--folder", type=Path, help="where the files go; a temporary folder if absent")
+    parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.step:
+        STEPS[given.step](given.folder, given.events)
+        return 0
+    root = given.folder or Path(tempfile.mkdtemp(prefix="nntrainer-memory-"))
+    peaks: dict[tuple[str, int], int] = {}
+    lengths = (given.events, 2 * given.events)
+    try:
+        for events in lengths:
+            folder = root / str(events)
+            shutil.rmtree(folder, ignore_errors=True)
+            for step in STEPS:
+                peaks[step, events], seconds = measure(step, folder, events)
+                rate = f"{events / seconds:>11,.0f} events/s" if step in MEASURED else ""
+                mib = peaks[step, events] / 2**20
+                print(f"{step:<10}{events:>12,} events{mib:>9,.0f} MiB{seconds:>8.1f} s{rate}", flush=True)
+            shutil.rmtree(folder)
+    finally:
+        if given.folder is None:
+            shutil.rmtree(root, ignore_errors=True)
+    bad = 0
+    for step in MEASURED:
+        short, long = (peaks[step, events] for events in lengths)
+        fine = short < LIMIT_BYTES and long <= short * (1 + GROWTH)
+        bad += not fine
+        print(
+            f"{step:<10}{short / 2**20:>9,.0f} MiB, twice as long {long / short - 1:+.1%}: {'ok' if fine else 'FAILED'}"
+        )
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
