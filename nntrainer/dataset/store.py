@@ -5,13 +5,15 @@ The layout follows the ATLAS flavour-tagging convention, so that its tools and p
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -44,12 +46,23 @@ class StoreWriter:
         """Create the file; a part that a killed process left is begun again."""
         with self._told():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = h5py.File(self.part, "w", libver=LIBVER, locking="best-effort")
-        with self._told():
+            self._lock = self._locked()
+            self._file = h5py.File(self.part, "w", libver=LIBVER, locking=False)
             self._create("events", (0,), self.schema.dtype(), self.schema.events)
             for name, block in self.schema.objects.items():
                 self._create(name, (0, block.max), block.dtype(), block.fields)
         return self
+
+    def _locked(self) -> BinaryIO:
+        """Return the part, locked; HDF5 itself would empty the file of another writer before it looks at locks."""
+        handle = self.part.open("ab")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):  # file systems without locks
+                handle.close()
+                raise
+        return handle
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -112,6 +125,7 @@ class StoreWriter:
                     os.replace(self.part, self.path)
         finally:
             self.part.unlink(missing_ok=True)
+            self._lock.close()
 
 
 class Store:
