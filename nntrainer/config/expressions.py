@@ -100,7 +100,9 @@ def _as(dtype: str) -> Callable[[Any], Any]:
         import awkward
         import numpy
 
-        return numpy.dtype(dtype).type(values) if numpy.ndim(values) == 0 else awkward.values_astype(values, dtype)
+        # Not numpy.ndim, which awkward takes over and refuses for lists of unequal lengths.
+        plain = getattr(values, "ndim", 0) == 0
+        return numpy.dtype(dtype).type(values) if plain else awkward.values_astype(values, dtype)
 
     return call
 

@@ -19,8 +19,9 @@ ATTEMPTS = 3
 BACKOFF_S = 0.5
 T = TypeVar("T")
 
-# XRootD's own values keep an unreachable server waited for over ten minutes; its XRD_* environment variables win.
-XROOTD = {"ConnectionWindow": 10, "ConnectionRetry": 1, "StreamErrorWindow": 0}
+# XRootD's own values keep an unreachable server waited for over ten minutes. Its fork handler waits, with Python's lock
+# held, for threads that want that lock: a process started later with fork hangs. XRD_* environment variables win.
+XROOTD = {"ConnectionWindow": 10, "ConnectionRetry": 1, "StreamErrorWindow": 0, "RunForkHandler": 0}
 
 
 @dataclass(frozen=True)
