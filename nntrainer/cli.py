@@ -230,13 +230,8 @@ def train(
 
         convert_samples(loaded, progress=for_terminal())
         done = train_folds(loaded, directory, folds=fold, progress=for_terminal())
-    rows = [[each.fold, each.epochs, f"{each.seconds:.1f} s", run_relative(directory, each.fold)] for each in done]
+    rows = [[each.fold, each.epochs, f"{each.seconds:.1f} s", each.model.relative_to(directory.path)] for each in done]
     _table(f"Trained in {directory.path}", ["fold", "epochs", "time", "model"], rows)
-
-
-def run_relative(directory: RunDir, fold: int) -> str:
-    """Return where a fold's Keras model lies, relative to the run."""
-    return str((directory.fold(fold) / "model.keras").relative_to(directory.path))
 
 
 @app.command()

@@ -70,7 +70,7 @@ def _train(config: Config, run: RunDir, progress: Progress) -> tuple[str, list[P
 
     folds = train(config, run, progress=progress)
     detail = ", ".join(f"fold {fold.fold}: {fold.epochs} epochs" for fold in folds)
-    return detail, [run.fold(fold.fold) / "model.keras" for fold in folds]
+    return detail, [fold.model for fold in folds]
 
 
 def _evaluate(config: Config, run: RunDir, progress: Progress) -> tuple[str, list[Path]]:

@@ -134,8 +134,7 @@ def _chunks(config: Config, sample: Sample, path: str, progress: Progress) -> It
         tree.require(branches)
         progress.start(f"convert {sample.name}", tree.entries)
         try:
-            for start in range(0, tree.entries, config.data.chunk_events):
-                stop = min(start + config.data.chunk_events, tree.entries)
+            for start, stop in tree.spans(config.data.chunk_events):
                 yield start, _rows(config, sample, tree, branches, start, stop)
                 progress.advance(stop - start)
         finally:

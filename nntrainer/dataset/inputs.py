@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nntrainer.config import Config
 from nntrainer.dataset.schema import network_inputs
 
+if TYPE_CHECKING:
+    from nntrainer.dataset.dataset import Dataset
+
 Inputs = dict[str, np.ndarray]
 """``events`` (n, F), and for each collection ``<name>`` (n, max, F) and ``<name>_valid`` (n, max); float32."""
+
+
+METADATA_KEY = "nntrainer"
+"""Where an exported model says what it is fed and by which rule it scores; plain data as JSON."""
+METADATA_FORMAT = 1
+
+
+def dataset_inputs(config: Config, dataset: Dataset) -> Inputs:
+    """Return the network's inputs of all events of a dataset; other columns are not read."""
+    names = [field.name for field in network_inputs(config).events]
+    objects = {name: dataset.objects(name) for name in config.features.objects}
+    return network_arrays(config, dataset.events(names) if names else {}, objects)
 
 
 def network_arrays(config: Config, events: Any, objects: Any) -> Inputs:

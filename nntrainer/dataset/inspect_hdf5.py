@@ -11,13 +11,13 @@ import numpy as np
 
 from nntrainer.dataset.inspection import (
     ClassInfo,
-    DetailBuilder,
     FieldInfo,
     GroupInfo,
     Inspection,
     Statistics,
     WeightInfo,
     choose,
+    detail_of,
     jsonable,
 )
 from nntrainer.dataset.schema import Field
@@ -166,17 +166,11 @@ class _Table:
         return tuple(rows)
 
     def detail(self, field: str, unit: str) -> Any:
-        """Go through one field again: once for its range, once for its histogram."""
+        """Look at one field in depth."""
         if not self.numeric(field):
             kind = self.fields[field]
             raise StoreError(f"{self.dataset.file.filename}: '{field}' of '{self.name}' is {kind}, not a number")
-        found = Statistics()
-        for values in self._values(field):
-            found.add(values)
-        builder = DetailBuilder(found)
-        for values in self._values(field):
-            builder.add(values)
-        return builder.detail(self.name, field, unit)
+        return detail_of(self.name, field, unit, lambda: self._values(field))
 
     def _values(self, field: str) -> Iterator[np.ndarray]:
         for columns, valid in self.chunks([field]):

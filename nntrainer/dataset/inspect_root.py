@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from nntrainer.dataset.inspection import (
-    DetailBuilder,
     FieldInfo,
     GroupInfo,
     Inspection,
     Statistics,
     choose,
+    detail_of,
     jsonable,
 )
 from nntrainer.errors import InputError
@@ -118,10 +118,4 @@ def _chunks(tree: NtupleTree, name: str, scanned: int) -> Iterator[tuple[Any, np
 
 def _detail(tree: NtupleTree, name: str) -> Any:
     scanned = min(tree.entries, SCANNED)
-    found = Statistics()
-    for _, flat in _chunks(tree, name, scanned):
-        found.add(flat)
-    builder = DetailBuilder(found)
-    for _, flat in _chunks(tree, name, scanned):
-        builder.add(flat)
-    return builder.detail(tree.name, name, "")
+    return detail_of(tree.name, name, "", lambda: (flat for _, flat in _chunks(tree, name, scanned)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -257,6 +257,27 @@ class DetailBuilder:
             tuple(self.counts.tolist()),
             tuple(self.edges.tolist()),
         )
+
+
+def detail_of(group: str, name: str, unit: str, values: Callable[[], Iterable[np.ndarray]]) -> Detail:
+    """Go through a field twice: once for its range, once for its histogram.
+
+    Args:
+        group: dataset or tree it is in.
+        name: the field.
+        unit: its unit.
+        values: gives all its values anew in chunks, each time it is called.
+
+    Returns:
+        The field in depth.
+    """
+    found = Statistics()
+    for chunk in values():
+        found.add(chunk)
+    builder = DetailBuilder(found)
+    for chunk in values():
+        builder.add(chunk)
+    return builder.detail(group, name, unit)
 
 
 def _edges(found: Statistics) -> np.ndarray:

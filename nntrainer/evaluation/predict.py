@@ -9,7 +9,7 @@ import numpy as np
 
 from nntrainer.config import Config
 from nntrainer.dataset.dataset import Dataset
-from nntrainer.dataset.inputs import Inputs, network_arrays
+from nntrainer.dataset.inputs import Inputs, dataset_inputs
 from nntrainer.dataset.split import masks
 from nntrainer.networks.model import load_model
 from nntrainer.rundir import RunDir
@@ -30,11 +30,6 @@ class Scores:
     test: np.ndarray
     train: np.ndarray
     fold: np.ndarray
-
-
-def dataset_inputs(config: Config, dataset: Dataset) -> Inputs:
-    """Return the network's inputs of all events of a dataset."""
-    return network_arrays(config, dataset.events(), {name: dataset.objects(name) for name in config.features.objects})
 
 
 def probabilities(model: Any, inputs: Inputs, rows: np.ndarray, signal: int, classes: int) -> np.ndarray:

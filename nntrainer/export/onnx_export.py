@@ -16,7 +16,7 @@ import numpy as np
 from nntrainer import __version__
 from nntrainer.config import Config
 from nntrainer.dataset.dataset import Dataset, open_dataset
-from nntrainer.dataset.inputs import Inputs, network_arrays
+from nntrainer.dataset.inputs import METADATA_FORMAT, METADATA_KEY, Inputs, network_arrays
 from nntrainer.dataset.schema import Field, network_inputs
 from nntrainer.dataset.split import masks, rule
 from nntrainer.dataset.store import open_store
@@ -29,7 +29,6 @@ from nntrainer.provenance import git_commit
 if TYPE_CHECKING:
     from nntrainer.rundir import RunDir
 
-METADATA_KEY = "nntrainer"
 OPSET = 17
 
 
@@ -169,7 +168,7 @@ def metadata(config: Config, fold: int, dataset: Dataset) -> dict[str, Any]:
         return [{"name": field.name, "unit": field.unit} for field in fields]
 
     return {
-        "format": 1,
+        "format": METADATA_FORMAT,
         "labels": labels,
         "signal": config.data.signal_label,
         "inputs": {

@@ -209,12 +209,11 @@ def _required(job: _Job, tree: NtupleTree) -> list[str]:
 
 def _tree(job: _Job, tree: NtupleTree, target: Path, writer: ScoreWriter) -> Injected:
     started = time.monotonic()
-    names, chunk_events = _required(job, tree), job.ensemble.config.data.chunk_events
+    names = _required(job, tree)
     writer.begin(tree, job.branches(writer.event_id))
     scored = seen = 0
     job.progress.start(f"score {Path(tree.path).name}", tree.entries)
-    for start in range(0, tree.entries, chunk_events):
-        stop = min(start + chunk_events, tree.entries)
+    for start, stop in tree.spans(job.ensemble.config.data.chunk_events):
         event_number, scores = _chunk(job, tree, names, start, stop)
         scores.values[scores.fold == NO_FOLD] = job.default
         columns = dict(zip(job.scores, np.ascontiguousarray(scores.values.T), strict=True))

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from nntrainer.config import Config
+from nntrainer.dataset.inputs import METADATA_FORMAT, METADATA_KEY
 from nntrainer.dataset.schema import network_inputs
 from nntrainer.errors import ConfigError, InjectError, MissingDependencyError
 
-METADATA_KEY = "nntrainer"
-FORMAT = 1
 NEEDED = ("outputs", "fold_rule", "config", "config_digest")
 
 
@@ -128,9 +127,10 @@ def _metadata(path: Path, session: Any) -> dict[str, Any]:
         metadata = dict(json.loads(text))
     except (ValueError, TypeError):
         raise InjectError(f"{path}: the metadata of nntrainer are damaged; export the model again") from None
-    if metadata.get("format", 0) > FORMAT:
+    if metadata.get("format", 0) > METADATA_FORMAT:
         raise InjectError(
-            f"{path}: the metadata are of format {metadata['format']} and this version reads up to {FORMAT}; update it"
+            f"{path}: the metadata are of format {metadata['format']} and this version reads up to {METADATA_FORMAT}; "
+            "update it"
         )
     missing = [key for key in NEEDED if key not in metadata]
     if missing:

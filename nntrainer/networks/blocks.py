@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, PositiveInt
+
+from nntrainer.config.registry import NetworkOptions
 
 Activation = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid", "linear"]
 Normalisation = Literal["none", "batch_norm", "layer_norm"]
@@ -12,6 +14,25 @@ KernelInitializer = Literal[
     "glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal"
 ]
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class DenseNetwork(NetworkOptions):
+    """What networks of dense layers share: how each layer's kernel starts and is held small."""
+
+    l1: NonNegativeFloat = Field(0.0, description="L1 penalty on the kernels.")
+    l2: NonNegativeFloat = Field(0.0, description="L2 penalty on the kernels.")
+    kernel_initializer: KernelInitializer = Field("glorot_uniform", description="Start of the kernels.")
+
+    def dense(self, units: PositiveInt, tensor: Any, name: str) -> Any:
+        """Return the (None, units) tensor after a dense layer of this name, without activation."""
+        import keras
+
+        return keras.layers.Dense(
+            units,
+            kernel_initializer=self.kernel_initializer,
+            kernel_regularizer=keras.regularizers.L1L2(l1=self.l1, l2=self.l2) if self.l1 or self.l2 else None,
+            name=name,
+        )(tensor)
 
 
 def normalised(kind: Normalisation, tensor: Any, name: str) -> Any:
@@ -39,10 +60,3 @@ def dropped(rate: float, tensor: Any, name: str) -> Any:
     import keras
 
     return keras.layers.Dropout(rate, name=name)(tensor) if rate else tensor
-
-
-def regularizer(l1: float, l2: float) -> Any:
-    """Return the Keras regularizer of kernels, or None when both factors are zero."""
-    import keras
-
-    return keras.regularizers.L1L2(l1=l1, l2=l2) if l1 or l2 else None

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
-from nntrainer.config.registry import NETWORKS, NetworkOptions
-from nntrainer.networks.blocks import (
-    Activation,
-    Dropout,
-    KernelInitializer,
-    Normalisation,
-    dropped,
-    normalised,
-    regularizer,
-)
+from nntrainer.config.registry import NETWORKS
+from nntrainer.networks.blocks import Activation, DenseNetwork, Dropout, Normalisation, dropped, normalised
 from nntrainer.networks.inputs import ModelInputs
 
 
 @NETWORKS.register("dense")
-class Dense(NetworkOptions):
+class Dense(DenseNetwork):
     """Fully connected layers on all features in one row: dense, normalisation, activation, dropout."""
 
     name: Literal["dense"] = "dense"
@@ -28,9 +20,6 @@ class Dense(NetworkOptions):
     activation: Activation = Field("relu", description="Activation after each layer.")
     dropout: Dropout = Field(0.0, description="Fraction of units dropped after each layer.")
     normalisation: Normalisation = Field("none", description="Normalisation before each activation.")
-    l1: NonNegativeFloat = Field(0.0, description="L1 penalty on the kernels.")
-    l2: NonNegativeFloat = Field(0.0, description="L2 penalty on the kernels.")
-    kernel_initializer: KernelInitializer = Field("glorot_uniform", description="Start of the kernels.")
 
     def build(self, inputs: ModelInputs, outputs: int) -> Any:
         """Return the logits.
@@ -46,12 +35,7 @@ class Dense(NetworkOptions):
 
         x = inputs.flat()
         for index, units in enumerate(self.layers):
-            x = keras.layers.Dense(
-                units,
-                kernel_initializer=self.kernel_initializer,
-                kernel_regularizer=regularizer(self.l1, self.l2),
-                name=f"dense_{index}",
-            )(x)
+            x = self.dense(units, x, f"dense_{index}")
             x = normalised(self.normalisation, x, f"norm_{index}")
             x = keras.layers.Activation(self.activation, name=f"activation_{index}")(x)
             x = dropped(self.dropout, x, f"dropout_{index}")

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
-from nntrainer.config.registry import NETWORKS, NetworkOptions
+from nntrainer.config.registry import NETWORKS
 from nntrainer.networks.blocks import (
     Activation,
+    DenseNetwork,
     Dropout,
     KernelInitializer,
     Normalisation,
     dropped,
     normalised,
-    regularizer,
 )
 from nntrainer.networks.inputs import ModelInputs
 
 
 @NETWORKS.register("residual")
-class Residual(NetworkOptions):
+class Residual(DenseNetwork):
     """Pre-activation residual blocks (arXiv 1603.05027) of two dense layers on all features in one row."""
 
     name: Literal["residual"] = "residual"
@@ -29,8 +29,6 @@ class Residual(NetworkOptions):
     activation: Activation = Field("relu", description="Activation before each dense layer of a block.")
     dropout: Dropout = Field(0.0, description="Fraction of units dropped at the end of each block.")
     normalisation: Normalisation = Field("layer_norm", description="Normalisation at the start of a block.")
-    l1: NonNegativeFloat = Field(0.0, description="L1 penalty on the kernels.")
-    l2: NonNegativeFloat = Field(0.0, description="L2 penalty on the kernels.")
     kernel_initializer: KernelInitializer = Field("he_normal", description="Start of the kernels.")
 
     def build(self, inputs: ModelInputs, outputs: int) -> Any:
@@ -45,24 +43,14 @@ class Residual(NetworkOptions):
         """
         import keras
 
-        x = self._dense(inputs.flat(), "stem")
+        x = self.dense(self.width, inputs.flat(), "stem")
         for index in range(self.blocks):
             y = normalised(self.normalisation, x, f"norm_{index}")
             for part in ("a", "b"):
                 y = keras.layers.Activation(self.activation, name=f"activation_{index}{part}")(y)
-                y = self._dense(y, f"dense_{index}{part}")
+                y = self.dense(self.width, y, f"dense_{index}{part}")
             y = dropped(self.dropout, y, f"dropout_{index}")
             x = keras.layers.Add(name=f"add_{index}")([x, y])
         x = normalised(self.normalisation, x, "norm_last")
         x = keras.layers.Activation(self.activation, name="activation_last")(x)
         return keras.layers.Dense(outputs, name="logits")(x)
-
-    def _dense(self, tensor: Any, name: str) -> Any:
-        import keras
-
-        return keras.layers.Dense(
-            self.width,
-            kernel_initializer=self.kernel_initializer,
-            kernel_regularizer=regularizer(self.l1, self.l2),
-            name=name,
-        )(tensor)

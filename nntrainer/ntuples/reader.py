@@ -235,6 +235,11 @@ class NtupleTree:
             if name in self._several:
                 raise InputError(f"{self.path}: tree '{self.name}' has several branches '{name}'; rename one of them")
 
+    def spans(self, chunk_events: int) -> Iterator[tuple[int, int]]:
+        """Yield first entry and entry after the last of each chunk, together all entries."""
+        for start in range(0, self.entries, chunk_events):
+            yield start, min(start + chunk_events, self.entries)
+
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Any]:
         """Read branches.
 
@@ -301,6 +306,5 @@ def iterate(path: str, tree: str, names: Sequence[str], chunk_events: int) -> It
         First entry, entry after the last, arrays by name.
     """
     with open_tree(path, tree) as source:
-        for start in range(0, source.entries, chunk_events):
-            stop = min(start + chunk_events, source.entries)
+        for start, stop in source.spans(chunk_events):
             yield start, stop, source.read(names, start, stop)

@@ -161,8 +161,8 @@ class CopyWriter(_Aside):
     def _carry(self, name: str) -> None:
         with open_tree(self.source, name) as tree:
             self.begin(tree, {})
-            for start in range(0, tree.entries, self.chunk_events):
-                self.extend(tree, start, min(start + self.chunk_events, tree.entries), {})
+            for start, stop in tree.spans(self.chunk_events):
+                self.extend(tree, start, stop, {})
 
     def begin(self, tree: NtupleTree, branches: Types) -> None:
         """Begin a tree.

@@ -6,14 +6,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from nntrainer.config import Config
 from nntrainer.dataset.dataset import Dataset, open_dataset
-from nntrainer.dataset.inputs import network_arrays
-from nntrainer.dataset.schema import network_inputs
+from nntrainer.dataset.inputs import dataset_inputs
 from nntrainer.dataset.split import masks
 from nntrainer.dataset.weights import training_weights
 from nntrainer.errors import TrainingError
@@ -175,10 +173,7 @@ def load_training_data(config: Config, fold: int, rank: int = 0, size: int = 1, 
             rows = np.flatnonzero(mask)
             weight = training_weights(config, dataset.column("weight")[rows], label[rows], dataset.sample_index[rows])
             sets[name] = (rows, weight.astype(np.float32), _target(config, label[rows]))
-        names = [field.name for field in network_inputs(config).events]
-        objects = {name: dataset.objects(name) for name in config.features.objects}
-        columns: Any = dataset.events(names) if names else {}
-        inputs = network_arrays(config, columns, objects)
+        inputs = dataset_inputs(config, dataset)
         identity = data_identity(dataset)
     scaling = fit_scaling(config.preparation.scaling, inputs, sets["train"][0])
     order = base_order(len(sets["train"][0]), config.seed, fold)
