@@ -4,7 +4,6 @@ SHELL := /bin/bash
 BIN := .venv/bin
 DEMO := demo
 EVENTS ?= 60000
-EPOCHS ?= 15
 
 .PHONY: help
 help: ## Show this list
@@ -17,8 +16,7 @@ venv: ## Make .venv from the locks (Horovod's wheel is built once and kept in th
 .PHONY: demo
 demo: venv ## Generate toy ntuples and run the main job on the local site
 	$(BIN)/nntrainer generate $(DEMO)/ntuples --events $(EVENTS) --overwrite
-	$(BIN)/deploy submit configs/tth.yaml --site local --runs $(DEMO)/runs --set training.epochs=$(EPOCHS) \
-	  --set data.directory=$(DEMO)/datasets
+	$(BIN)/deploy submit configs/tth.yaml --site local --runs $(DEMO)/runs --set data.directory=$(DEMO)/datasets
 	$(BIN)/deploy wait tth --runs $(DEMO)/runs
 	$(BIN)/deploy gather tth --runs $(DEMO)/runs
 	$(BIN)/deploy status tth --runs $(DEMO)/runs

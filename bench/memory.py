@@ -45,7 +45,7 @@ def step_generate(folder: Path, events: int) -> None:
 
 def step_convert(folder: Path, events: int) -> None:
     """Convert the long file."""
-    from nntrainer.dataset.convert import convert
+    from nntrainer.dataset.conversion import convert
 
     (done,) = convert(load(folder), samples=["signal"], force=True).samples
     if done.entries != events:
@@ -56,7 +56,7 @@ def step_export(folder: Path, events: int) -> None:
     """Write models that inject can score with; training them would change nothing."""
     import numpy as np
 
-    from nntrainer.dataset.convert import convert
+    from nntrainer.dataset.conversion import convert
     from nntrainer.dataset.dataset import open_dataset
     from nntrainer.export.onnx_export import export, parity_events
     from nntrainer.networks.inputs import fit_scaling

@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nntrainer.console import print_table
 from nntrainer.errors import NNTrainerError
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def list_(runs: Runs = Path("runs"), as_json: Json = False) -> None:
     if as_json:
         print(json.dumps(rows, indent=1))
     else:
-        _table(f"Runs in {runs}", ["run", "site", "state"], [list(row.values()) for row in rows])
+        print_table(f"Runs in {runs}", ["run", "site", "state"], [list(row.values()) for row in rows])
 
 
 @app.command()
@@ -213,7 +214,7 @@ def sites(
 
         print(yaml.safe_dump(found[0].model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
     else:
-        _table("Sites", ["site", "backend", "description"], [[s.name, s.backend, s.description] for s in found])
+        print_table("Sites", ["site", "backend", "description"], [[s.name, s.backend, s.description] for s in found])
 
 
 def _code(state: str) -> int:
@@ -253,7 +254,7 @@ def _show(run: Run, seen: Seen) -> None:
         # The job had no time to note how this stage ended.
         state = seen.state if state == "running" and seen.state in ("lost", "cancelled", "failed") else state
         rows.append([name, state, seconds, stage.get("detail", ""), len(stage.get("outputs", [])) or ""])
-    _table(_line(run, seen), ["stage", "state", "time", "result", "files"], rows)
+    print_table(_line(run, seen), ["stage", "state", ">time", "result", ">files"], rows)
     if seen.state in ("failed", "lost"):
         _tail(run)
 
@@ -262,15 +263,3 @@ def _tail(run: Run, lines: int = 5) -> None:
     if run.log.exists():
         text = run.log.read_text(encoding="utf-8", errors="replace").splitlines()
         print("\n".join(text[-lines:]), file=sys.stderr)
-
-
-def _table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    # As text, since rich would take [brackets] in paths and details for markup.
-    table = Table(*columns, title=Text(title), title_justify="left")
-    for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    Console().print(table)

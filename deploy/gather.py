@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from deploy.backends.base import write_text
 from deploy.errors import GatherError
 from deploy.runs import Run
+from nntrainer.files import sha256, write_text
 
 UNFINISHED = ".gathering"
 """File in a directory that is being filled; it holds the manifest's digest."""
@@ -42,7 +42,7 @@ class _Entry:
             return f"{self.path} is missing"
         if (size := path.stat().st_size) != self.size:
             return f"{self.path} has {size} bytes instead of {self.size}"
-        return None if _sha256(path) == self.sha256 else f"{self.path} has another SHA-256"
+        return None if sha256(path) == self.sha256 else f"{self.path} has another SHA-256"
 
 
 def gather(run: Run, to: Path | None = None) -> Gathered:
@@ -120,7 +120,7 @@ def _copy(entry: _Entry, source: Path, to: Path) -> str | None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     shutil.copyfile(source / entry.path, part)
-    if _sha256(part) != entry.sha256:
+    if sha256(part) != entry.sha256:
         part.unlink()
         return f"{entry.path} changed while it was copied"
     os.replace(part, path)
@@ -131,8 +131,3 @@ def _refuse(run: Run, wrong: Sequence[str]) -> None:
     if wrong:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise GatherError(f"{run.path}: {'; '.join(wrong[:5])}{more}; nothing is complete until the job is run again")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

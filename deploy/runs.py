@@ -14,12 +14,12 @@ from typing import Any
 import yaml
 
 from deploy.backends import backend_named
-from deploy.backends.base import write_json, write_text
 from deploy.errors import DeployError, RunNotFoundError
 from deploy.jobs import JobHandle, JobSpec
 from deploy.sites import Site
 from nntrainer.config import Config
 from nntrainer.errors import Interrupted, nearest
+from nntrainer.files import now, write_json, write_text
 
 FINISHED = ("done", "failed", "interrupted", "cancelled", "lost")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -95,8 +95,7 @@ def create(config: Config, root: Path, name: str | None, site: Site) -> Run:
             f"--name {name[:40]!r}: use at most 100 of the letters A to z, digits, '-', '_' and '.', "
             "beginning with a letter or digit"
         )
-    now = datetime.now(UTC)
-    path = root / config.name / (name or f"{now:%Y%m%d-%H%M%S}-{config.digest()[:8]}")
+    path = root / config.name / (name or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{config.digest()[:8]}")
     try:
         path.mkdir(parents=True)
     except FileExistsError:
@@ -106,8 +105,7 @@ def create(config: Config, root: Path, name: str | None, site: Site) -> Run:
         raise DeployError(f"{path}: this run exists already; {hint}") from None
     (path / "logs").mkdir()
     run = Run(path)
-    submitted = now.isoformat(timespec="seconds")
-    run.update(site=site.name, backend=site.backend, submitted=submitted, name=name, cancelled=None, jobs=[])
+    run.update(site=site.name, backend=site.backend, submitted=now(), name=name, cancelled=None, jobs=[])
     write_text(path / "config.yaml", yaml.safe_dump(config.dump(), sort_keys=False, allow_unicode=True))
     return run
 
@@ -143,7 +141,7 @@ def cancel(run: Run, grace_s: float) -> str:
     for job in run.jobs():
         if backend.alive(job) is None:
             raise DeployError(f"{run.path}: the job runs on {job.host}; cancel it there")
-    run.update(cancelled=datetime.now(UTC).isoformat(timespec="seconds"))
+    run.update(cancelled=now())
     for job in run.jobs():
         backend.cancel(run.path, job, grace_s)
     return look(run).state

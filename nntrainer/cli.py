@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nntrainer.console import print_table
 from nntrainer.errors import Interrupted, NNTrainerError
 
 if TYPE_CHECKING:
@@ -87,16 +88,6 @@ def _run_dir(config: Config, run_dir: Path | None, root: Path) -> RunDir:
     return directory
 
 
-def _table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns, title=title, title_justify="left")
-    for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    Console().print(table)
-
-
 @app.command()
 def check(
     config: ConfigFile,
@@ -111,7 +102,7 @@ def check(
     from nntrainer.dataset.check import check_data
 
     rows = [[each.sample, each.files, f"{each.entries:,}", each.branches] for each in check_data(loaded)]
-    _table(f"{config}: valid", ["sample", "files", "entries", "branches read"], rows)
+    print_table(f"{config}: valid", ["sample", ">files", ">entries", ">branches read"], rows)
 
 
 @app.command()
@@ -129,6 +120,7 @@ def generate(
 ) -> None:
     """Generate toy ttH(bb), tt+bb, tt+cc and tt+light ntuples."""
     from nntrainer.ntuples.toy import generate as generate_toy
+    from nntrainer.progress import for_terminal
 
     options: dict[str, Any] = {"samples": tuple(sample)} if sample else {}
     if tree:
@@ -142,6 +134,7 @@ def generate(
         alpha_deg=alpha,
         extras=extras,
         overwrite=overwrite,
+        progress=for_terminal(),
         **options,
     ):
         print(path)
@@ -155,7 +148,7 @@ def convert(
     force: Force = False,
 ) -> None:
     """Convert ROOT ntuples to HDF5 dataset files."""
-    from nntrainer.dataset.convert import convert as convert_samples
+    from nntrainer.dataset.conversion import convert as convert_samples
     from nntrainer.progress import for_terminal
 
     done = convert_samples(_load(config, overrides), samples=sample, force=force, progress=for_terminal())
@@ -170,7 +163,7 @@ def convert(
         ]
         for each in done.samples
     ]
-    _table("Converted", ["sample", "entries", "selected", "sum of weights", "time", "file"], rows)
+    print_table("Converted", ["sample", ">entries", ">selected", ">sum of weights", ">time", "file"], rows)
     for each in done.samples:
         for name, count in each.overflow.items():
             if count:
@@ -226,12 +219,12 @@ def train(
     loaded = _load(config, [*(overrides or ()), *more])
     directory = _run_dir(loaded, run_dir, runs)
     with directory.lock():
-        from nntrainer.dataset.convert import convert as convert_samples
+        from nntrainer.dataset.conversion import convert as convert_samples
 
         convert_samples(loaded, progress=for_terminal())
         done = train_folds(loaded, directory, folds=fold, progress=for_terminal())
     rows = [[each.fold, each.epochs, f"{each.seconds:.1f} s", each.model.relative_to(directory.path)] for each in done]
-    _table(f"Trained in {directory.path}", ["fold", "epochs", "time", "model"], rows)
+    print_table(f"Trained in {directory.path}", [">fold", ">epochs", ">time", "model"], rows)
 
 
 @app.command()
@@ -259,7 +252,9 @@ def inject(
     tree: Annotated[list[str] | None, typer.Option(help="Tree to score; '*' for all. May be repeated.")] = None,
     mode: Annotated[str | None, typer.Option(help="friend or copy.")] = None,
     branch: Annotated[str | None, typer.Option(help="Prefix of the score branches.")] = None,
+    suffix: Annotated[str | None, typer.Option(help="Suffix of a friend tree's name.")] = None,
     default: Annotated[float | None, typer.Option(help="Score of events outside the selection.")] = None,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of ONNX Runtime; 0 for all cores.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
 ) -> None:
     """Score ntuples with exported models, without TensorFlow."""
@@ -283,12 +278,24 @@ def inject(
         overwrite=overwrite,
         default=default,
         branch=branch,
+        suffix=suffix,
+        threads=threads,
     )
     rows = [
-        [each.file, each.tree, f"{each.events:,}", f"{each.scored:,}", f"{each.seconds:.1f} s", each.output]
+        [
+            each.file,
+            each.tree,
+            *(f"{n:,}" for n in (each.events, each.scored, each.defaulted, each.seen)),
+            f"{each.seconds:.1f} s",
+            "" if each.skipped else each.output,
+        ]
         for each in done
     ]
-    _table("Scored", ["file", "tree", "events", "scored", "time", "output"], rows)
+    columns = ["file", "tree", ">events", ">scored", ">not selected", ">seen in training", ">time", "output"]
+    print_table("Scored", columns, rows)
+    for each in done:
+        if each.skipped:
+            print(f"skipped: {each.skipped}")
 
 
 @app.command()
@@ -320,7 +327,7 @@ def _stages(config: Config, run_dir: Path | None, runs: Path, stages: list[str] 
         ]
         for each in result.stages
     ]
-    _table(f"Run {result.run.path}", ["stage", "state", "time", "result", "files"], rows)
+    print_table(f"Run {result.run.path}", ["stage", "state", ">time", "result", "files"], rows)
     return result
 
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from nntrainer.config import Config
 from nntrainer.errors import Interrupted, RunError, nearest, one_of
+from nntrainer.files import now, write_json
 from nntrainer.progress import Progress, silent
 from nntrainer.provenance import provenance
-from nntrainer.rundir import RunDir, find_or_create, now, run_digest, write_json
+from nntrainer.rundir import RunDir, find_or_create, run_digest
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ Stage = Callable[[Config, RunDir, Progress], tuple[str, list[Path]]]
 
 
 def _convert(config: Config, run: RunDir, progress: Progress) -> tuple[str, list[Path]]:
-    from nntrainer.dataset.convert import convert
+    from nntrainer.dataset.conversion import convert
 
     done = convert(config, progress=progress)
     events = sum(sample.events for sample in done.samples)
@@ -86,7 +87,7 @@ def _evaluate(config: Config, run: RunDir, progress: Progress) -> tuple[str, lis
 def _export(config: Config, run: RunDir, progress: Progress) -> tuple[str, list[Path]]:
     from nntrainer.export.onnx_export import export
 
-    done = export(config, run)
+    done = export(config, run, progress=progress)
     worst = max(each.difference for each in done)
     return f"{len(done)} ONNX files, largest difference to Keras {worst:.1e}", [each.path for each in done]
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,23 +13,7 @@ from typing import Any
 from nntrainer.config import Config
 from nntrainer.config.models import digest
 from nntrainer.errors import RunError
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file aside and rename it, so that a reader never sees half of it."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write plain data as JSON, aside and renamed."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=True) + "\n")
-
-
-def now() -> str:
-    """Return the time in UTC as ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+from nntrainer.files import now, sha256, write_json, write_text
 
 
 class RunDir:
@@ -149,12 +131,6 @@ class RunDir:
                 continue
             files.append({"path": str(relative), "size": path.stat().st_size, "sha256": sha256(path)})
         write_json(self.manifest, {"created": now(), "files": files})
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file, read in pieces."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def run_digest(config: Config) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from deploy.jobs import JobHandle, JobSpec
 from deploy.sites import Site
@@ -31,15 +29,3 @@ class Backend(Protocol):
 
     def cancel(self, run: Path, handle: JobHandle, grace_s: float) -> None:
         """End a job, gently first."""
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write plain data as JSON, aside and renamed, so that a reader never sees half of it."""
-    write_text(path, json.dumps(value, indent=1) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file aside and rename it."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

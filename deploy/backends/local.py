@@ -13,13 +13,12 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
-from deploy.backends.base import write_text
 from deploy.errors import DeployError, SiteError
 from deploy.jobs import JobHandle, JobSpec
 from deploy.sites import Site
+from nntrainer.files import now, write_text
 
 KILLED_S = 5.0
 """How long killed processes may take to go."""
@@ -141,9 +140,8 @@ class LocalBackend:
 
 def handle_of(pid: int, number: int, stage: str, command: list[str] | tuple[str, ...]) -> JobHandle:
     """Return the handle of a job whose supervisor is a process of this machine."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
     started = start_time(pid) or 0
-    return JobHandle(number, stage, socket.gethostname(), pid, started, boot_id(), list(command), now)
+    return JobHandle(number, stage, socket.gethostname(), pid, started, boot_id(), list(command), now())
 
 
 def boot_id() -> str:

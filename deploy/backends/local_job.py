@@ -10,11 +10,10 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
-from deploy.backends.base import write_json
 from deploy.backends.local import handle_of
+from nntrainer.files import now, write_json
 
 CANNOT_START = 127
 
@@ -52,8 +51,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"error: {command[0]} cannot be started: {error.strerror}\n")
         code = CANNOT_START
     code = 128 - code if code < 0 else code  # as shells count signals
-    finished = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(logs / "exit.json", {"exit_code": code, "finished": finished})
+    write_json(logs / "exit.json", {"exit_code": code, "finished": now()})
     return code
 
 

@@ -33,7 +33,7 @@ def open_dataset(where: Config | str | Path | Sequence[str | Path]) -> Dataset:
         StoreError: a file is missing, not a dataset, or does not fit the others.
     """
     if isinstance(where, Config):
-        from nntrainer.dataset.convert import dataset_path
+        from nntrainer.dataset.conversion import dataset_path
 
         return Dataset([dataset_path(where, sample.name) for sample in where.data.samples])
     if isinstance(where, str | Path):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
+from nntrainer.console import table
 from nntrainer.dataset.inspection import Detail, FieldInfo, GroupInfo, Inspection
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def render(inspection: Inspection) -> list[RenderableType]:
         found.append(Text("nothing to show: it has no tables"))
     if inspection.classes:
         rows = [[each.label, f"{each.events:,}", _number(each.sum_of_weights)] for each in inspection.classes]
-        found.append(_table("classes", ["label", ">events", ">sum of weights"], rows))
+        found.append(table("classes", ["label", ">events", ">sum of weights"], rows))
     if inspection.weights:
         weights = inspection.weights
         found.append(
@@ -51,23 +50,13 @@ def render(inspection: Inspection) -> list[RenderableType]:
         )
     if inspection.attrs:
         rows = [[key, _short(value)] for key, value in inspection.attrs.items()]
-        found.append(_table("provenance", ["attribute", "value"], rows))
+        found.append(table("provenance", ["attribute", "value"], rows))
     if inspection.detail:
         found += _detail(inspection.detail)
     return found
 
 
-def _table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
-    """Return a table; a column whose name begins with > is aligned to the right."""
-    table = Table(title=escape(title), title_justify="left")
-    for column in columns:
-        table.add_column(escape(column.removeprefix(">")), justify="right" if column.startswith(">") else "left")
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
-    return table
-
-
-def _fields(group: GroupInfo) -> Table:
+def _fields(group: GroupInfo) -> RenderableType:
     title = f"{group.name}: {group.kind}, {group.entries:,} entries"
     if group.slots is not None:
         title += f" × {group.slots} slots"
@@ -93,7 +82,7 @@ def _fields(group: GroupInfo) -> Table:
     ]
     shown = [index for index, column in enumerate(columns) if optional.get(column, True)]
     rows = [_row(each) for each in group.fields]
-    return _table(title, [columns[i] for i in shown], [[row[i] for i in shown] for row in rows])
+    return table(title, [columns[i] for i in shown], [[row[i] for i in shown] for row in rows])
 
 
 def _row(field: FieldInfo) -> list[str]:
@@ -115,12 +104,12 @@ def _row(field: FieldInfo) -> list[str]:
     ]
 
 
-def _head(group: GroupInfo) -> Table:
+def _head(group: GroupInfo) -> RenderableType:
     names = list(group.head[0])
     more = f"; {len(names) - HEAD_COLUMNS} more columns in --json" if len(names) > HEAD_COLUMNS else ""
     names = names[:HEAD_COLUMNS]
     rows = [[str(i), *(_short(row[name]) for name in names)] for i, row in enumerate(group.head)]
-    return _table(f"{group.name}: first rows{more}", [">row", *(f">{name}" for name in names)], rows)
+    return table(f"{group.name}: first rows{more}", [">row", *(f">{name}" for name in names)], rows)
 
 
 def _detail(detail: Detail) -> list[RenderableType]:
@@ -133,12 +122,12 @@ def _detail(detail: Detail) -> list[RenderableType]:
             f"{detail.group}.{detail.name}{unit}: {detail.count:,} values, mean {_number(detail.mean)}, "
             f"standard deviation {_number(detail.std)}"
         ),
-        _table(
+        table(
             f"quantiles{exact}",
             [f">{float(q):.0%}" for q in detail.quantiles],
             [[_number(value) for value in detail.quantiles.values()]] if detail.quantiles else [],
         ),
-        _table(
+        table(
             "histogram",
             [">from", ">to", ">entries", ""],
             [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,11 @@ class Roc(Record):
     thresholds: np.ndarray
     auc: float
     monotonic: bool
+
+    def thinned(self, points: int = 500) -> Roc:
+        """Return the curve with at most so many points, its first and last among them."""
+        take = np.unique(np.linspace(0, len(self.fpr) - 1, points).astype(int))
+        return replace(self, fpr=self.fpr[take], tpr=self.tpr[take], thresholds=self.thresholds[take])
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ from nntrainer.dataset.dataset import Dataset
 from nntrainer.evaluation import metrics
 from nntrainer.evaluation.figures import configured_dataset, reporting_weights, style_of
 from nntrainer.evaluation.predict import Scores, scores
+from nntrainer.files import write_json, write_text
 from nntrainer.plots import evaluation as plots
 from nntrainer.plots import validation as validation_plots
 from nntrainer.plots.save import save
 from nntrainer.progress import Progress, silent
 from nntrainer.provenance import provenance
-from nntrainer.rundir import RunDir, write_json, write_text
+from nntrainer.rundir import RunDir
 
 
 def evaluate(config: Config, run: RunDir, *, progress: Progress | None = None) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def _measure(config: Config, run: RunDir, dataset: Dataset, found: Scores, progr
         for fold in range(config.preparation.k)
         for m in (found.fold == fold,)
     ]
-    result["roc"] = _roc(config, labels, signal, label[test], weight[test], found.test[test], save_plot)
+    result["roc"] = _roc(config, labels, signal, label[test], weight[test], found.test[test], result["auc"], save_plot)
     result["confusion"] = _confusion(labels, label[test], weight[test], found.test[test], save_plot)
     result["scores"] = _score_plots(labels, signal, label, weight, found, test, train, save_plot)
     # A network trained on balanced classes gives probabilities for balanced classes.
@@ -155,6 +156,7 @@ def _roc(
     label: np.ndarray,
     weight: np.ndarray,
     score: np.ndarray,
+    known: dict[str, float],
     save_plot: Any,
 ) -> dict[str, Any]:
     """Draw the ROC of the signal, or one against the rest for each class, and one for each background."""
@@ -167,24 +169,16 @@ def _roc(
         if c != signal:
             chosen[f"{labels[signal]} vs {name}"] = (signal, (label == signal) | (label == c))
     for title, (target, mask) in chosen.items():
-        curve = metrics.roc(label[mask] == target, score[mask, target], weight[mask])
-        _, error = metrics.auc_bootstrap(
-            label[mask] == target,
-            score[mask, target],
-            weight[mask],
-            replicas=config.evaluation.bootstrap,
-            seed=config.seed,
-        )
+        events = (label[mask] == target, score[mask, target], weight[mask])
+        curve = metrics.roc(*events).thinned()
+        if len(labels) == 2:
+            error = known["test_error"]  # the same events
+        else:
+            _, error = metrics.auc_bootstrap(*events, replicas=config.evaluation.bootstrap, seed=config.seed)
         curves[title] = (curve, error)
-        numbers[title] = {"auc": curve.auc, "auc_error": error, "monotonic": curve.monotonic, **_thin(curve)}
+        numbers[title] = {"auc_error": error, **curve.as_dict()}
     save_plot(plots.roc(curves), "roc")
     return numbers
-
-
-def _thin(curve: Any, points: int = 200) -> dict[str, list[float]]:
-    """Return at most ``points`` points of a ROC curve."""
-    take = np.unique(np.linspace(0, len(curve.fpr) - 1, points).astype(int))
-    return {"fpr": curve.fpr[take].tolist(), "tpr": curve.tpr[take].tolist()}
 
 
 def _confusion(
@@ -226,8 +220,14 @@ def _score_plots(
             )
             agreement[name] = metrics.weighted_ks(*samples[name])
         suffix = "" if len(labels) == 2 else f"_{labels[output]}"
-        save_plot(plots.score(samples, agreement), f"score{suffix}")
+        drawn = plots.score_histograms(samples)
+        save_plot(plots.score(drawn, agreement), f"score{suffix}")
         result[labels[output]] = {
-            name: {"ks_distance": float(d), "ks_p_value": float(p)} for name, (d, p) in agreement.items()
+            name: {
+                "ks_distance": float(d),
+                "ks_p_value": float(p),
+                **{role: one and one.as_dict() for role, one in zip(("train", "test"), drawn[name], strict=True)},
+            }
+            for name, (d, p) in agreement.items()
         }
     return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from nntrainer.rundir import RunDir
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from nntrainer.dataset.inspection import Inspection
 
 
 def configured_dataset(config: Config) -> Dataset:
@@ -107,7 +109,7 @@ def _per_object(table: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return np.broadcast_to(weight[:, None], valid.shape)[valid]
 
 
-def draw_field(found: Any, path: Path) -> Path:
+def draw_field(found: Inspection, path: Path) -> Path:
     """Draw the histogram of an inspected field.
 
     Args:
@@ -116,20 +118,14 @@ def draw_field(found: Any, path: Path) -> Path:
 
     Returns:
         The file.
-    """
-    from matplotlib.figure import Figure as NewFigure
 
-    detail = found.as_dict()["detail"]
-    counts, edges = np.asarray(detail["counts"]), np.asarray(detail["edges"])
+    Raises:
+        NNTrainerError: the file is to be of another kind.
+    """
     if path.suffix.lower() not in (".png", ".pdf"):
         raise NNTrainerError(f"{path}: --plot writes PNG or PDF, not '{path.suffix}'")
-    figure = NewFigure(figsize=(7, 5), layout="constrained")
-    axes = figure.add_subplot()
-    axes.stairs(counts, edges, fill=True, alpha=0.6)
-    unit = detail.get("unit") or ""
-    axes.set_xlabel(detail["name"] + (f" [{unit}]" if unit else ""))
-    axes.set_ylabel("Entries")
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
-    figure.savefig(part, dpi=150)
-    part.replace(path)
-    return path
+    if found.detail is None:
+        raise NNTrainerError(f"{path}: --plot needs --field: name the field to draw")
+    name, unit = found.detail.name, found.detail.unit
+    counts, edges = np.asarray(found.detail.counts, np.float64), np.asarray(found.detail.edges)
+    return save(input_plots.field(name, unit, counts, edges), path)[0]

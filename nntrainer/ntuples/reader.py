@@ -7,7 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -94,12 +94,23 @@ def _attempt(
             ) from None
         except Exception as error:  # on damaged bytes uproot and the decompressors raise anything at all
             problem = error
+        if is_remote(path):
+            _let_go(path)
         if attempt < attempts:
             time.sleep(BACKOFF_S * 2 ** (attempt - 1))
     reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:160]
     if is_remote(path):
         raise InputError(f"{path}: cannot be read after {attempts} attempts: {reason}")
     raise InputError(f"{path}: {what} ({reason})")
+
+
+def _let_go(path: str) -> None:
+    """Drop the connection that failed: the next attempt opens the file anew, and none is closed in vain at exit."""
+    from fsspec.core import url_to_fs
+
+    with suppress(Exception):  # that a dead connection cannot be closed is no news
+        system, inside = url_to_fs(path)
+        system.invalidate_cache(inside)
 
 
 def _check_local(path: str) -> None:

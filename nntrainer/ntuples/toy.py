@@ -7,7 +7,7 @@ preselection are strung together and cut at the number asked for. Asking for mor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nntrainer.errors import InputError, nearest, one_of
 from nntrainer.ntuples.toy_branches import BLOCK, Columns, draw_block, extra_branches
 from nntrainer.ntuples.toy_physics import BRANCHING, PROCESSES, process_of
+from nntrainer.progress import Progress, silent
 
 if TYPE_CHECKING:
     import awkward as ak
@@ -38,7 +39,7 @@ def generate(
     extras: bool = False,
     chunk: int = 100_000,
     overwrite: bool = False,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Write toy ntuples, ``<sample>.root`` or, when there are several files, ``<sample>_000.root`` and so on.
 
@@ -55,7 +56,7 @@ def generate(
         extras: Add what nobody asked for: strings, booleans, matrices, jagged integers, a histogram.
         chunk: Events written (and held in memory) at a time.
         overwrite: Replace existing files.
-        progress: Called with the number of events just written.
+        progress: Told how far the work has come.
 
     Returns:
         The files, by sample.
@@ -75,12 +76,15 @@ def generate(
         raise InputError(f"The toy generator does not replace {one_of(existing)}: give another directory or overwrite.")
     output.mkdir(parents=True, exist_ok=True)
     edges = np.linspace(0, events, files + 1).astype(int)
+    progress = progress or silent()
     for sample, of_sample in paths.items():
+        progress.start(f"generate {sample}", events * len(set(trees)))
         streams = {
             tree: _Stream(sample, events, seed, tree, channel, alpha_deg, extras) for tree in dict.fromkeys(trees)
         }
         for path, entries in zip(of_sample, np.diff(edges), strict=True):
             _write(path, streams, int(entries), chunk, extras, progress)
+        progress.finish()
     return written
 
 
@@ -176,8 +180,15 @@ class _Stream:
             self._count += size
         joined = _join(self._held)
         self._count -= events
-        self._held = [{name: values[events:] for name, values in joined.items()}]
+        self._held = [{name: _own(values[events:]) for name, values in joined.items()}]
         return {name: values[:events] for name, values in joined.items()}
+
+
+def _own(values: Any) -> Any:
+    """Return a slice as an array of its own: as a view it would keep all earlier events in memory."""
+    import awkward as ak
+
+    return values.copy() if isinstance(values, np.ndarray) else ak.to_packed(values)
 
 
 def _join(blocks: list[Columns]) -> Columns:
@@ -195,7 +206,7 @@ def _write(
     entries: int,
     chunk: int,
     extras: bool,
-    progress: Callable[[int], None] | None,
+    progress: Progress,
 ) -> None:
     """Write one file with a tree a stream, aside first."""
     import uproot
@@ -210,8 +221,7 @@ def _write(
                     if tree is None:
                         tree = file.mktree(name, {branch: _branch_type(x) for branch, x in columns.items()})
                     tree.extend(columns)
-                    if progress is not None:
-                        progress(len(columns["eventNumber"]))
+                    progress.advance(len(columns["eventNumber"]))
             if extras:
                 file["cutflow"] = (np.array([entries, entries], float), np.array([0.0, 1.0, 2.0]))
         part.rename(path)

@@ -33,8 +33,7 @@ def roc(curves: Mapping[str, tuple[Roc, float]]) -> Figure:
     axes.set_yscale("log")
     high, limit = 10.0, 1e5
     for i, (name, (curve, error)) in enumerate(curves.items()):
-        take = np.unique(np.linspace(0, len(curve.tpr) - 1, 2000).astype(int))
-        tpr, fpr = curve.tpr[take], curve.fpr[take]
+        tpr, fpr = curve.tpr, curve.fpr
         some = (tpr > 0.02) & (fpr > 1 / limit)
         text = f"{name}: AUC = {curve.auc:.4f} ± {error:.4f}"
         text += "" if curve.monotonic else " (not monotonic: weights < 0)"
@@ -86,37 +85,52 @@ def confusion(
     return figure
 
 
-@style.styled
-def score(
-    samples: Mapping[str, Samples],
-    ks: Mapping[str, tuple[float, float]] | None = None,
-    *,
-    bins: int = 25,
-    name: str = "Network score",
-) -> Figure:
-    """Draw the score of each class in training (filled) and test events (points), and their ratio.
+def score_histograms(
+    samples: Mapping[str, Samples], bins: int = 25
+) -> dict[str, tuple[Histogram | None, Histogram | None]]:
+    """Return what `score` draws: for each class training and test, normalised; None without positive weights.
 
     Args:
         samples: for each class the training scores (N,), their signed weights, the test scores (M,) and their
             signed weights.
-        ks: for each class the weighted Kolmogorov–Smirnov distance and p-value, for the legend.
-        bins: number of bins.
-        name: title of the x axis.
+        bins: number of bins over [0, 1], or over the scores' range where that is wider.
 
     Returns:
-        The figure: panels distribution (each normalised to unity) and ratio test / train.
+        Histograms with common edges.
     """
     scores = [part for one in samples.values() for part in (one[0], one[2]) if len(part)]
     low = min([0.0, *(float(np.min(part)) for part in scores)])
     high = max([1.0, *(float(np.max(part)) for part in scores)])
     edges = np.linspace(low, high, bins + 1)
+    return {
+        label: (histogram(train, train_weight, edges).normalised(), histogram(test, test_weight, edges).normalised())
+        for label, (train, train_weight, test, test_weight) in samples.items()
+    }
+
+
+@style.styled
+def score(
+    histograms: Mapping[str, tuple[Histogram | None, Histogram | None]],
+    ks: Mapping[str, tuple[float, float]] | None = None,
+    *,
+    name: str = "Network score",
+) -> Figure:
+    """Draw the score of each class in training (filled) and test events (points), and their ratio.
+
+    Args:
+        histograms: training and test of each class, from `score_histograms`.
+        ks: for each class the weighted Kolmogorov–Smirnov distance and p-value, for the legend.
+        name: title of the x axis.
+
+    Returns:
+        The figure: panels distribution (each normalised to unity) and ratio test / train.
+    """
     figure, (main, below) = style.canvas(3, 1, size=(8, 7))
     below.axhline(1.0, color="black", linewidth=1, linestyle="--")
     top, floor = 0.0, 0.0
-    for i, (label, (train, train_weight, test, test_weight)) in enumerate(samples.items()):
+    edges = next((one.edges for pair in histograms.values() for one in pair if one is not None), np.array([0.0, 1.0]))
+    for i, (label, (trained, tested)) in enumerate(histograms.items()):
         colour = style.COLOURS[i % len(style.COLOURS)]
-        trained = histogram(train, train_weight, edges).normalised()
-        tested = histogram(test, test_weight, edges).normalised()
         if trained is not None:
             trained.draw(main, colour, f"{label} train", fill=True)
         if tested is not None:
@@ -129,7 +143,7 @@ def score(
         if trained is not None and tested is not None:
             _test_over_train(below, trained, tested, colour)
     below.set_ylim(0.4, 1.6)
-    below.set_xlim(low, high)
+    below.set_xlim(edges[0], edges[-1])
     below.set_xlabel(name)
     below.set_ylabel("Test / train", loc="center")
     main.set_ylabel(f"Fraction of events / {edges[1] - edges[0]:.3g}")
@@ -222,14 +236,13 @@ def threshold_scan(scan: ThresholdScan, *, yields: str = "events") -> Figure:
 
 
 def _significance(axes: Axes, scan: ThresholdScan) -> float:
-    """Draw the significances and return the largest one drawn; the tail of few events is left out."""
+    """Draw the significances and return the largest one to show: the tail of few events may leave the frame."""
     limit = np.inf if scan.best is None else 1.5 * scan.asimov[scan.best]
     highest = 0.0
     for values, line, colour, name in (
         (scan.asimov, "-", style.COLOURS[0], "Asimov Z"),
         (scan.s_over_sqrt_b, "--", style.COLOURS[1], "s / √b"),
     ):
-        shown = np.where(np.isfinite(values) & (values <= limit), values, np.nan)
-        axes.plot(scan.threshold, shown, line, color=colour, label=name)
-        highest = max(highest, float(np.max(shown[np.isfinite(shown)], initial=0.0)))
+        axes.plot(scan.threshold, np.where(np.isfinite(values), values, np.nan), line, color=colour, label=name)
+        highest = max(highest, float(np.max(values[np.isfinite(values) & (values <= limit)], initial=0.0)))
     return highest or 1.0

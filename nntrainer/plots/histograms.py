@@ -35,6 +35,10 @@ class Histogram:
             return None
         return Histogram(self.edges, self.values / total, self.errors / total, self.outside)
 
+    def as_dict(self) -> dict[str, list[float]]:
+        """Return edges, values and errors as lists."""
+        return {"edges": self.edges.tolist(), "values": self.values.tolist(), "errors": self.errors.tolist()}
+
     def draw(self, axes: Axes, colour: str, name: str, *, fill: bool = False) -> None:
         """Draw the outline, filled on request, and the errors as a band."""
         if fill:

@@ -44,7 +44,7 @@ def feature(
     Returns:
         The figure: panels distribution and ratio.
     """
-    scale, unit = (1e-3, "GeV") if unit == "MeV" else (1.0, "" if unit == "1" else unit)
+    scale, unit = _shown_unit(unit)
     shown = {key: np.asarray(sample, np.float64) * scale for key, sample in values.items()}
     edges = sensible_edges(shown.values(), bins)
     filled = {key: histogram(shown[key], weights[key], edges) for key in shown}
@@ -84,6 +84,37 @@ def feature(
         for axes in (main, below):
             axes.tick_params(axis="x", which="minor", length=0)
     return figure
+
+
+@style.styled
+def field(name: str, unit: str, counts: np.ndarray, edges: np.ndarray) -> Figure:
+    """Draw the entries of one field of a file, unweighted.
+
+    Args:
+        name: name of the field.
+        unit: its unit; MeV is shown as GeV.
+        counts: float (n,), entries in each bin.
+        edges: float (n + 1,), rising.
+
+    Returns:
+        The figure.
+    """
+    scale, unit = _shown_unit(unit)
+    filled = Histogram(edges * scale, counts, np.sqrt(counts))
+    figure, (axes,) = style.canvas()
+    filled.draw(axes, style.BACKGROUND, f"{counts.sum():,.0f} entries", fill=True)
+    width = filled.edges[1] - filled.edges[0]
+    axes.set_ylabel(f"Entries / {width:.3g} {unit}".strip())
+    axes.set_xlabel(f"{name} [{unit}]" if unit else name)
+    axes.set_xlim(filled.edges[0], filled.edges[-1])
+    top = float((filled.values + filled.errors).max(initial=1.0))
+    style.make_room(axes, 0.0, top, style.label(axes))
+    return figure
+
+
+def _shown_unit(unit: str) -> tuple[float, str]:
+    """Return the factor and the unit that a plot shows: MeV as GeV, and ``1`` as no unit."""
+    return (1e-3, "GeV") if unit == "MeV" else (1.0, "" if unit == "1" else unit)
 
 
 def _sum(parts: Sequence[Histogram], edges: np.ndarray) -> Histogram:

@@ -24,25 +24,29 @@ def save(figure: Figure, path: str | Path) -> list[Path]:
 
     Args:
         figure: the figure.
-        path: where, without suffix; missing directories are made.
+        path: where; both kinds, or only the one that its suffix names. Missing directories are made.
 
     Returns:
         The files written.
     """
     path = Path(path)
+    kinds = list(FORMATS)
+    if path.suffix.lower()[1:] in FORMATS:
+        path, kinds = path.with_suffix(""), [path.suffix.lower()[1:]]
     path.parent.mkdir(parents=True, exist_ok=True)
     written = []
     try:
-        for kind, options in FORMATS.items():
+        for kind in kinds:
             final = path.with_name(f"{path.name}.{kind}")
             part = path.with_name(f"{path.name}.{kind}.part")
             try:
                 with style.context():
-                    figure.savefig(part, format=kind, **options)
+                    figure.savefig(part, format=kind, **FORMATS[kind])
                 part.replace(final)
             finally:
                 part.unlink(missing_ok=True)
             written.append(final)
+            figure.set_layout_engine("none")  # the first kind has found the places; the others keep them
     finally:
         plt.close(figure)
     return written

@@ -67,6 +67,7 @@ def _settings() -> dict[str, Any]:
         "mathtext.bf": f"{main}:bold",
         "mathtext.fallback": "stixsans",
         "axes.autolimit_mode": "data",
+        "axes.formatter.use_mathtext": False,  # parsing every tick's label took a third of a plot's time
         "axes.titlesize": "medium",
         "legend.fontsize": "small",
         "legend.borderpad": 0.6,
@@ -190,6 +191,7 @@ def make_room(axes: Axes, low: float, high: float, box: AnchoredOffsetbox, **leg
         box: the label.
         **legend: options of the legend.
     """
+    figure: Any = axes.figure
     handles, names = axes.get_legend_handles_labels()
     handles, names = legend.pop("handles", handles), legend.pop("labels", names)
     axes.set_ylim(low, high)
@@ -197,7 +199,7 @@ def make_room(axes: Axes, low: float, high: float, box: AnchoredOffsetbox, **leg
     def place(columns: int) -> tuple[Any, Any]:
         inset = axes.legend(handles, names, loc="upper right", ncols=columns, **legend)
         inset.set_in_layout(False)  # a wide one must not squeeze the frame
-        axes.figure.draw_without_rendering()
+        figure.get_layout_engine().execute(figure)  # the frame's size; a whole drawing is not needed for it
         return inset, inset.get_window_extent().transformed(axes.transAxes.inverted())
 
     inset, names_box = place(2 if len(names) > 6 else 1)

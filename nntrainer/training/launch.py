@@ -13,8 +13,8 @@ from pathlib import Path
 
 from nntrainer.config import Config
 from nntrainer.errors import Interrupted, TrainingError
+from nntrainer.files import write_json
 from nntrainer.progress import Progress
-from nntrainer.rundir import write_json
 from nntrainer.training.distributed import require_horovod
 from nntrainer.training.interrupt import StopRequest
 from nntrainer.training.record import read_training

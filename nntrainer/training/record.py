@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nntrainer.rundir import now, write_json, write_text
+from nntrainer.files import now, write_json, write_text
 
 COLUMNS = (
     "epoch",

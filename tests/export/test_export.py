@@ -13,7 +13,7 @@ import pytest
 import uproot
 
 from nntrainer.config import Config
-from nntrainer.dataset.convert import convert
+from nntrainer.dataset.conversion import convert
 from nntrainer.dataset.dataset import open_dataset
 from nntrainer.dataset.inputs import Inputs, network_arrays
 from nntrainer.dataset.split import masks

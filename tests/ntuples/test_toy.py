@@ -290,15 +290,34 @@ def test_higgs_truth_only_for_signal(arrays: dict[str, dict]) -> None:
 # --- files -------------------------------------------------------------------------------------------------
 
 
+class Told:
+    """A progress that remembers."""
+
+    def __init__(self) -> None:
+        self.totals: list[int | None] = []
+        self.done: list[int] = []
+
+    def start(self, description: str, total: int | None, unit: str = "events") -> None:
+        self.totals.append(total)
+        self.done.append(0)
+
+    def advance(self, n: int) -> None:
+        self.done[-1] += n
+
+    def note(self, text: str) -> None: ...
+
+    def finish(self) -> None: ...
+
+
 def test_file_equals_arrays_whatever_chunk_and_files(tmp_path: Path) -> None:
     expected = generate_arrays("ttH", N, 7, extras=True)
-    seen: list[int] = []
+    seen = Told()
     options = {"samples": ("ttH",), "events": N, "seed": 7, "extras": True}
-    one = generate(tmp_path / "one", **options, progress=seen.append)
+    one = generate(tmp_path / "one", **options, progress=seen)
     several = generate(tmp_path / "several", **options, files=3, chunk=171)
     assert [path.name for path in one] == ["ttH.root"]
     assert [path.name for path in several] == ["ttH_000.root", "ttH_001.root", "ttH_002.root"]
-    assert sum(seen) == N
+    assert seen.done == [N] and seen.totals == [N]
     for paths in (one, several):
         read = ak.concatenate([content(path) for path in paths])
         counters = {"njet", "nel", "nmu", "ntrigger_bits"}
@@ -368,9 +387,10 @@ def test_does_not_replace(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_no_part(tmp_path: Path) -> None:
-    def stop(_: int) -> None:
-        raise KeyboardInterrupt
+    class Stop(Told):
+        def advance(self, n: int) -> None:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        generate(tmp_path, samples=("ttH",), events=50, progress=stop)
+        generate(tmp_path, samples=("ttH",), events=50, progress=Stop())
     assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import socket
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 import uproot
 
 from nntrainer.config import Config
-from nntrainer.dataset.convert import convert
+from nntrainer.dataset.conversion import convert
 from nntrainer.dataset.store import open_store
 from nntrainer.errors import InputError
 from nntrainer.ntuples import reader
@@ -70,7 +71,7 @@ class Server:
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
             for path in (self.folder, *self.folder.rglob("*")):
-                os.chown(path, nobody.pw_uid, nobody.pw_gid)
+                os.chown(path, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
             user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
         log = self.folder / "admin" / "log"
         log.unlink(missing_ok=True)
@@ -172,6 +173,49 @@ def test_a_server_that_comes_back(unstarted: Server, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(reader, "time", SimpleNamespace(sleep=pause))
     assert list_trees(unstarted.url()) == ["t"]
     assert pauses == [reader.BACKOFF_S]
+
+
+@pytest.fixture
+def long_file(server: Server) -> str:
+    """A file that no client holds in memory after its first chunk: four baskets of 2 MB that do not compress."""
+    values = np.random.default_rng(1).random((4, 250_000))
+    path = server.folder / "data" / "long.root"
+    with uproot.recreate(path, compression=None) as file:
+        tree = file.mktree("t", {"x": "f8"})
+        for part in values:
+            tree.extend({"x": part})
+    return server.url("long.root")
+
+
+DYING = """
+import os, signal, sys
+from nntrainer.errors import InputError
+from nntrainer.ntuples.reader import iterate
+try:
+    for start, _, _ in iterate(sys.argv[1], "t", ["x"], 250_000):
+        os.kill(int(sys.argv[2]), signal.SIGKILL)
+except InputError as error:
+    print(start, error)
+"""
+
+
+def test_a_server_that_dies_while_it_is_read(server: Server, long_file: str) -> None:
+    assert server.process is not None
+    command = [sys.executable, "-c", DYING, long_file, str(server.process.pid)]
+    done = subprocess.run(command, check=True, timeout=120, capture_output=True, text=True)
+    assert re.fullmatch(r"0 root:.*long\.root: cannot be read after 3 attempts: .*\n", done.stdout)
+    assert done.stderr == ""  # nor does anything fall over at the end of the process
+
+
+def test_a_server_that_is_restarted_while_it_is_read(server: Server, long_file: str) -> None:
+    whole = np.random.default_rng(1).random(1_000_000)
+    parts = []
+    for start, _, arrays in iterate(long_file, "t", ["x"], 250_000):
+        parts.append(arrays["x"])
+        if start == 0:
+            server.stop()
+            server.start()
+    assert np.array_equal(np.concatenate(parts), whole)
 
 
 FORKS = """

@@ -226,7 +226,7 @@ def test_score_plot(scored: Any) -> None:
         name: (score[train & mask], weight[train & mask], score[test & mask], weight[test & mask])
         for name, mask in (("ttH", target), ("ttbb", ~target))
     }
-    figure = evaluation.score(samples, {"ttH": (0.01, 0.43)}, bins=10)
+    figure = evaluation.score(evaluation.score_histograms(samples, bins=10), {"ttH": (0.01, 0.43)})
     main, below = figure.axes
     assert set(legend(main)) == {"ttH train", "ttbb train", "ttH test (KS p = 0.43)", "ttbb test"}
     expected = np.histogram(samples["ttH"][0], np.linspace(0, 1, 11), weights=samples["ttH"][1])[0]
@@ -240,7 +240,7 @@ def test_score_plot(scored: Any) -> None:
 
 def test_score_plot_without_training_events(scored: Any) -> None:
     none = np.zeros(0)
-    figure = evaluation.score({"ttH": (none, none, scored[1], np.ones(4000))})
+    figure = evaluation.score(evaluation.score_histograms({"ttH": (none, none, scored[1], np.ones(4000))}))
     assert legend(figure.axes[0]) == ["ttH test"]
 
 

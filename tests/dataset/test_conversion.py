@@ -15,7 +15,7 @@ import uproot
 
 from nntrainer.config import Config
 from nntrainer.dataset.build import build
-from nntrainer.dataset.convert import convert, dataset_path
+from nntrainer.dataset.conversion import convert, dataset_path
 from nntrainer.dataset.schema import schema_of
 from nntrainer.dataset.store import open_store
 from nntrainer.errors import ConfigError, InputError, NNTrainerError
@@ -209,11 +209,11 @@ def test_killed_and_begun_again(tmp_path: Path) -> None:
     check(path, expected(branches()))
 
 
-def test_the_function_is_not_hidden_by_its_module() -> None:
+def test_the_functions_for_notebooks() -> None:
     import nntrainer.dataset
     from nntrainer.dataset import convert as lazy
 
-    assert lazy is convert and nntrainer.dataset.convert is convert
+    assert lazy is convert
     with pytest.raises(AttributeError, match="no attribute 'covert'"):
         _ = nntrainer.dataset.covert
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +22,11 @@ from nntrainer.errors import InputError, StoreError, nearest, one_of
 from nntrainer.ntuples.reader import FileIdentity, NtupleTree, expand, identity, open_tree
 from nntrainer.progress import Progress, silent
 from nntrainer.provenance import git_commit
+
+ID_OF_SAMPLE = np.dtype([("id", "u8"), ("sample", "i4")])
+IDS_AT_A_TIME = 250_000
+"""Event ids in memory while duplicates are counted."""
+MOST_FILES = 200
 
 
 @dataclass(frozen=True)
@@ -246,7 +253,9 @@ def _up_to_date(config: Config, path: Path, files: list[FileIdentity], sample: S
 
 
 def duplicate_event_ids(paths: dict[str, Path]) -> dict[str, int]:
-    """Count event ids that occur more than once.
+    """Count event ids that occur more than once, in bounded memory.
+
+    The ids are strewn over temporary files, the same id always into the same one, and counted file by file.
 
     Args:
         paths: dataset files by sample.
@@ -254,13 +263,27 @@ def duplicate_event_ids(paths: dict[str, Path]) -> dict[str, int]:
     Returns:
         For each sample the repeated ids within it, and under ``between samples`` those across samples.
     """
-    unique, result = [], {}
-    for name, path in paths.items():
-        with open_store(path) as store:
-            ids = store.column("events", "eventNumber")
-        own = np.unique(ids)
-        result[name] = len(ids) - len(own)
-        unique.append(own)
-    together = np.concatenate(unique) if unique else np.zeros(0, np.uint64)
-    result["between samples"] = len(together) - len(np.unique(together))
-    return result
+    repeated = np.zeros(len(paths), np.int64)
+    between = 0
+    with ExitStack() as stack:
+        stores = [stack.enter_context(open_store(path)) for path in paths.values()]
+        # Not more files than a process may have open.
+        parts = min(sum(store.events for store in stores) // IDS_AT_A_TIME + 1, MOST_FILES)
+        buckets = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(parts)]
+        for sample, store in enumerate(stores):
+            for start in range(0, store.events, IDS_AT_A_TIME):
+                rows = np.empty(min(IDS_AT_A_TIME, store.events - start), ID_OF_SAMPLE)
+                rows["id"] = store.read("events", ["eventNumber"], start, start + len(rows))["eventNumber"]
+                rows["sample"] = sample
+                # The upper bits of a product with an odd number: ids may all be multiples of something.
+                bucket = (rows["id"] * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)) % np.uint64(parts)
+                for number, file in enumerate(buckets):
+                    file.write(rows[bucket == number].tobytes())
+        for file in buckets:
+            file.seek(0)
+            rows = np.frombuffer(file.read(), ID_OF_SAMPLE)
+            own = [rows["id"][rows["sample"] == sample] for sample in range(len(paths))]
+            unique = [np.unique(ids) for ids in own]
+            repeated += [len(ids) - len(once) for ids, once in zip(own, unique, strict=True)]
+            between += sum(map(len, unique)) - len(np.unique(np.concatenate(unique)))
+    return {**dict(zip(paths, repeated.tolist(), strict=True)), "between samples": between}
