@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from nntrainer.config import Config
 from nntrainer.dataset.dataset import Dataset
 from nntrainer.evaluation import metrics
-from nntrainer.evaluation.figures import configured_dataset, reporting_weights, style_of
+from nntrainer.evaluation.figures import NUMBERS, configured_dataset, reporting_weights, style_of
 from nntrainer.evaluation.predict import Scores, scores
 from nntrainer.files import write_json, write_text
 from nntrainer.plots import evaluation as plots
@@ -42,9 +43,9 @@ def evaluate(config: Config, run: RunDir, *, progress: Progress | None = None) -
     with configured_dataset(config) as dataset:
         result = _measure(config, run, dataset, scores(config, run, dataset), progress)
     progress.finish()
-    result["training"] = {
-        fold: {key: values[-1] for key, values in columns.items()} for fold, columns in history.items()
-    }
+    result["history"] = history
+    if (inputs := run.plots("Inputs") / NUMBERS).exists():
+        result["inputs"] = json.loads(inputs.read_text(encoding="utf-8"))
     result["config_digest"] = config.digest()
     result["provenance"] = provenance()
     write_json(run.metrics, result)

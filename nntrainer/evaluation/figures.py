@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nntrainer.config import Config
 from nntrainer.dataset.dataset import Dataset, open_dataset
-from nntrainer.dataset.schema import Field, network_inputs
+from nntrainer.dataset.schema import network_inputs
 from nntrainer.dataset.weights import apply_policy
 from nntrainer.errors import NNTrainerError
+from nntrainer.evaluation.weighted import plain
+from nntrainer.files import write_json
 from nntrainer.plots import inputs as input_plots
 from nntrainer.plots import style
 from nntrainer.plots.save import save
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from nntrainer.dataset.inspection import Inspection
+
+Columns = dict[str, np.ndarray]
+NUMBERS = "numbers.json"
+"""What the input plots show, beside them."""
 
 
 def configured_dataset(config: Config) -> Dataset:
@@ -49,55 +55,52 @@ def draw_inputs(config: Config, run: RunDir, *, progress: Progress | None = None
         progress: told how far the work has come.
 
     Returns:
-        The files, under ``plots/Inputs``.
+        The files, under ``plots/Inputs``; ``numbers.json`` among them holds the contents of all histograms.
     """
     progress = progress or silent()
     style_of(config)
     wanted = network_inputs(config)
     folder = run.plots("Inputs")
+    paths: list[Path] = []
+    numbers: dict[str, dict[str, Any]] = {}
+
+    def keep(figure: Figure, name: str) -> None:
+        paths.extend(save(figure, folder / name))
+        progress.advance(1)
+
+    def draw(title: str, file: str, unit: str, values: Columns, weights: Columns) -> None:
+        histograms = input_plots.feature_histograms(unit, values, weights, config.evaluation.bins)
+        keep(input_plots.feature(title, unit, histograms, config.data.signal_label), file)
+        numbers[file] = {name: one.as_dict() for name, one in histograms.items()}
+
     with configured_dataset(config) as dataset:
         label, weight = dataset.column("label"), reporting_weights(config, dataset)
         rows = {name: np.flatnonzero(label == index) for index, name in enumerate(dataset.labels)}
         weights = {name: weight[take] for name, take in rows.items()}
         total = len(wanted.events) + sum(2 * len(block.fields) for block in wanted.objects.values())
         progress.start("input plots", total + len(rows), unit="plots")
-        paths: list[Path] = []
-
-        def keep(figure: Figure, name: str) -> None:
-            paths.extend(save(figure, folder / name))
-            progress.advance(1)
-
-        def draw(field: Field, values: dict[str, np.ndarray], weights: dict[str, np.ndarray], title: str) -> Figure:
-            return input_plots.feature(
-                title, field.unit, values, weights, config.data.signal_label, bins=config.evaluation.bins
-            )
-
         for field in wanted.events:
             column = dataset.column(field.name)
-            keep(
-                draw(field, {name: column[take] for name, take in rows.items()}, weights, field.name),
-                field.name,
-            )
+            draw(field.name, field.name, field.unit, {name: column[take] for name, take in rows.items()}, weights)
         for collection, block in wanted.objects.items():
             table = dataset.objects(collection)
+            of_class = {name: table[take] for name, take in rows.items()}
+            leading = {name: part[:, :1] for name, part in of_class.items()}
             for field in block.fields:
-                inclusive = {name: _valid(table[take], field.name) for name, take in rows.items()}
-                spread = {name: _per_object(table[take], weights[name]) for name, take in rows.items()}
-                keep(draw(field, inclusive, spread, field.name), f"{collection}_{field.name}")
-                first = {name: table[take][:, :1] for name, take in rows.items()}
-                leading = {name: _valid(part, field.name) for name, part in first.items()}
-                spread = {name: _per_object(part, weights[name]) for name, part in first.items()}
-                keep(
-                    draw(field, leading, spread, f"leading {field.name}"),
-                    f"{collection}_leading_{field.name}",
-                )
+                for word, file, parts in (("", "", of_class), ("leading ", "leading_", leading)):
+                    values = {name: _valid(part, field.name) for name, part in parts.items()}
+                    spread = {name: _per_object(part, weights[name]) for name, part in parts.items()}
+                    draw(f"{word}{field.name}", f"{collection}_{file}{field.name}", field.unit, values, spread)
         names = [field.name for field in wanted.events]
         if len(names) > 1:
             columns = np.stack([dataset.column(name) for name in names], axis=-1)
             for name, take in rows.items():
-                keep(input_plots.correlation(names, columns[take], weights[name], name), f"correlation_{name}")
-        progress.finish()
-    return paths
+                matrix = input_plots.correlation_matrix(columns[take], weights[name])
+                keep(input_plots.correlation(names, matrix, name), f"correlation_{name}")
+                numbers[f"correlation_{name}"] = {"features": names, "matrix": plain(matrix)}
+    write_json(folder / NUMBERS, numbers)
+    progress.finish()
+    return [*paths, folder / NUMBERS]
 
 
 def _valid(table: np.ndarray, field: str) -> np.ndarray:

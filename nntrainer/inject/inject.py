@@ -78,11 +78,11 @@ class _Job:
         types: dict[str, np.dtype[Any]] = {"eventNumber": np.dtype("u8")} if event_id else {}
         return types | {name: np.dtype("f4") for name in self.scores} | {self.fold: np.dtype("i4")}
 
-    def writer(self, file: str, target: Path, trees: Sequence[str]) -> ScoreWriter:
+    def writer(self, file: str, target: Path) -> ScoreWriter:
         """Return what writes the scores of a file."""
         if self.mode == "friend":
             return FriendWriter(target, self.suffix)
-        return CopyWriter(target, file, trees, self.ensemble.config.data.chunk_events)
+        return CopyWriter(target, file, self.ensemble.config.data.chunk_events)
 
 
 def inject(
@@ -165,51 +165,41 @@ def _targets(files: Sequence[str], output: Path, mode: str, overwrite: bool) -> 
 
 
 def _file(job: _Job, file: str, target: Path, wanted: Sequence[str]) -> list[Injected]:
-    names, skipped = _trees(job, file, wanted)
-    results = []
-    with job.writer(file, target, names) as writer:
-        for name in names:
+    trees = _trees(file, wanted)
+    results: list[Injected] = []
+    with job.writer(file, target) as writer:
+        for name, named in trees.items():
             with open_tree(file, name) as tree:
-                results.append(_tree(job, tree, target, writer))
+                branches = required_branches(job.ensemble.config, None, tree.branches, with_weight=False)
+                try:
+                    tree.require(branches)
+                except InputError as error:
+                    if named:
+                        raise
+                    results.append(Injected(file, name, target, tree.entries, 0, 0, 0, 0.0, str(error)))
+                else:
+                    results.append(_tree(job, tree, branches, target, writer))
+        if all(result.skipped for result in results):
+            raise InputError(results[0].skipped)
         writer.note(f"{job.branch}_provenance", json.dumps(_provenance(job, file)))
-    for name, why in skipped.items():
-        with open_tree(file, name) as tree:
-            results.append(Injected(file, name, target, tree.entries, 0, 0, 0, 0.0, why))
     return results
 
 
-def _trees(job: _Job, file: str, wanted: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Return the trees to score, and those that only a pattern names and that cannot be, with the reason."""
+def _trees(file: str, wanted: Sequence[str]) -> dict[str, bool]:
+    """Return the trees that are wanted, each with whether it is named and not only found by a pattern."""
     there = list_trees(file)
-    names: list[str] = []
-    skipped: dict[str, str] = {}
+    names: dict[str, bool] = {}
     for pattern in wanted:
         named = pattern in there or not any(sign in pattern for sign in "*?[")
         found = [pattern] if named else [name for name in there if fnmatchcase(name, pattern)]
         if not found:
             raise InputError(f"{file}: no tree fits '{pattern}'; it has {one_of(there) if there else 'none'}")
-        for name in found:
-            with open_tree(file, name) as tree:
-                try:
-                    tree.require(_required(job, tree))
-                except InputError as error:
-                    if named:
-                        raise
-                    skipped[name] = str(error)
-                else:
-                    names.append(name)
-    if not names:
-        raise InputError(next(iter(skipped.values())))
-    return list(dict.fromkeys(names)), {name: why for name, why in skipped.items() if name not in names}
+        names |= {name: named or names.get(name, False) for name in found}
+    return names
 
 
-def _required(job: _Job, tree: NtupleTree) -> list[str]:
-    return required_branches(job.ensemble.config, None, tree.branches, with_weight=False)
-
-
-def _tree(job: _Job, tree: NtupleTree, target: Path, writer: ScoreWriter) -> Injected:
+def _tree(job: _Job, tree: NtupleTree, names: Sequence[str], target: Path, writer: ScoreWriter) -> Injected:
     started = time.monotonic()
-    names = _required(job, tree)
     writer.begin(tree, job.branches(writer.event_id))
     scored = seen = 0
     job.progress.start(f"score {Path(tree.path).name}", tree.entries)

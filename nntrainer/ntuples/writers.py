@@ -6,7 +6,7 @@ Both are a :class:`ScoreWriter`; adding branches in place will be a third.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -109,27 +109,27 @@ class FriendWriter(_Aside):
 class CopyWriter(_Aside):
     """A new file with all that the ntuple holds: each branch of each tree, other objects, and the new branches.
 
-    Trees that are not scored are carried as they are. What uproot writes differs from the original in form, not
-    in content: a ``std::vector`` of numbers becomes an array with a counter branch, counters are 32-bit.
+    Trees that are not scored are carried as they are, after the others. What uproot writes differs from the
+    original in form, not in content: a ``std::vector`` of numbers becomes an array with a counter branch,
+    counters are 32-bit.
 
     Args:
         path: the new file.
         source: the ntuple.
-        scored: the trees that will be scored; the others are copied at once.
         chunk_events: entries copied at a time.
     """
 
     event_id = False
 
-    def __init__(self, path: Path, source: str, scored: Sequence[str], chunk_events: int) -> None:
+    def __init__(self, path: Path, source: str, chunk_events: int) -> None:
         super().__init__(path)
         self.source = source
-        self.scored = tuple(scored)
         self.chunk_events = chunk_events
         self.layout: Layout | None = None
+        self.left: list[str] = []
 
     def __enter__(self) -> Self:
-        """Open the output and carry what is not scored.
+        """Open the output and carry what is no tree.
 
         Returns:
             The writer.
@@ -137,20 +137,29 @@ class CopyWriter(_Aside):
         Raises:
             InjectError: the ntuple holds something that cannot be carried.
         """
-        trees = list_trees(self.source)
-        for name in trees:
+        self.left = list_trees(self.source)
+        for name in self.left:
             with open_tree(self.source, name) as tree:
                 layout_of(tree, {})
         super().__enter__()
         try:
             carry_objects(self.source, self.out)
-            for name in trees:
-                if name not in self.scored:
-                    self._carry(name)
         except BaseException as error:
             self.__exit__(type(error), error, None)
             raise
         return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Carry the trees that were not scored and rename the output, or remove it after an error."""
+        try:
+            while kind is None and self.left:
+                self._carry(self.left[0])
+        except BaseException as fault:
+            super().__exit__(type(fault), fault, None)
+            raise
+        super().__exit__(kind, error, trace)
 
     def _options(self) -> dict[str, Any]:
         import uproot
@@ -175,6 +184,7 @@ class CopyWriter(_Aside):
             InjectError: the tree is an RNTuple, has a branch that cannot be carried, or one of a new branch's name.
         """
         layout = self.layout = layout_of(tree, branches)
+        self.left = [name for name in self.left if name != tree.name]
         self.tree = self.out.mktree(
             tree.name,
             {**layout.types, **branches},

@@ -18,36 +18,46 @@ if TYPE_CHECKING:
 ANNOTATED = 20  # a larger correlation matrix has no room for numbers
 
 
+def feature_histograms(
+    unit: str, values: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray], bins: int = 40
+) -> dict[str, Histogram]:
+    """Fill what `feature` draws: a histogram for each class, with common edges, in the unit that is shown.
+
+    Entries outside the range (1 to 99 % quantiles) are in the first and the last bin. Errors are √Σw².
+
+    Args:
+        unit: unit of the feature; MeV is shown as GeV.
+        values: float (N,) for each class.
+        weights: float (N,), signed, for each class.
+        bins: the most bins.
+
+    Returns:
+        The histograms.
+    """
+    scale, _ = _shown_unit(unit)
+    shown = {key: np.asarray(sample, np.float64) * scale for key, sample in values.items()}
+    edges = sensible_edges(shown.values(), bins)
+    return {key: histogram(shown[key], weights[key], edges) for key in shown}
+
+
 @style.styled
-def feature(
-    name: str,
-    unit: str,
-    values: Mapping[str, np.ndarray],
-    weights: Mapping[str, np.ndarray],
-    signal_label: str,
-    *,
-    bins: int = 40,
-) -> Figure:
+def feature(name: str, unit: str, histograms: Mapping[str, Histogram], signal_label: str) -> Figure:
     """Draw a feature for signal and background, each normalised to unity, with their ratio below.
 
-    Entries outside the range (1 to 99 % quantiles) are in the first and the last bin. Errors are √Σw². In
-    the ratio the points carry the signal's error and the band shows the background's.
+    In the ratio the points carry the signal's error and the band shows the background's.
 
     Args:
         name: name of the feature.
         unit: its unit; MeV is shown as GeV, and nothing or ``1`` as no unit.
-        values: float (N,) for each class.
-        weights: float (N,), signed, for each class.
+        histograms: of each class, from `feature_histograms`.
         signal_label: which class is the signal; all others together are the background.
-        bins: the most bins.
 
     Returns:
         The figure: panels distribution and ratio.
     """
-    scale, unit = _shown_unit(unit)
-    shown = {key: np.asarray(sample, np.float64) * scale for key, sample in values.items()}
-    edges = sensible_edges(shown.values(), bins)
-    filled = {key: histogram(shown[key], weights[key], edges) for key in shown}
+    _, unit = _shown_unit(unit)
+    filled = dict(histograms)
+    edges = next(iter(filled.values())).edges
     backgrounds = [key for key in filled if key != signal_label]
     if len(backgrounds) > 1:
         filled["background"] = _sum([filled[key] for key in backgrounds], edges)
@@ -176,19 +186,17 @@ def correlation_matrix(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 @style.styled
-def correlation(names: Sequence[str], values: np.ndarray, weights: np.ndarray, title: str) -> Figure:
-    """Draw the weighted Pearson correlation matrix of features, with numbers where there are few.
+def correlation(names: Sequence[str], matrix: np.ndarray, title: str) -> Figure:
+    """Draw the correlation matrix of features, with numbers where there are few.
 
     Args:
         names: the F names.
-        values: float (N, F).
-        weights: float (N,), signed.
+        matrix: float (F, F), from `correlation_matrix`.
         title: whose events these are.
 
     Returns:
         The figure.
     """
-    matrix = correlation_matrix(values, weights)
     count = len(names)
     small = count <= ANNOTATED
     side = min(3.0 + (0.6 if small else 0.25) * count, 20.0)

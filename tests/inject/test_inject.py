@@ -256,7 +256,7 @@ def test_copy_holds_everything(ntuple: Path, tmp_path: Path, trees: list[str]) -
 )
 def test_copy_of_real_trees(real_files: Path, tmp_path: Path, name: str, tree: str) -> None:
     source, out = str(real_files / f"{name}.root"), tmp_path / "out.root"
-    with CopyWriter(out, source, [tree], 1000) as writer, open_tree(source, tree) as opened:
+    with CopyWriter(out, source, 1000) as writer, open_tree(source, tree) as opened:
         writer.begin(opened, {"nn": np.dtype("f4")})
         for start in range(0, opened.entries, 1000):
             stop = min(start + 1000, opened.entries)
@@ -273,7 +273,7 @@ def test_copy_turns_vectors_into_lists_with_a_counter(real_files: Path, tmp_path
         vectors = [name for name in tree.branches if tree.handle[name].typename == "std::vector<float>"]
         assert vectors
         tree.branches = vectors
-        writer = CopyWriter(out, source, ["events"], 1000)
+        writer = CopyWriter(out, source, 1000)
         super(CopyWriter, writer).__enter__()  # the file has other branches, which a copy of all would refuse
         writer.begin(tree, {})
         writer.extend(tree, 0, tree.entries, {})
@@ -294,7 +294,7 @@ def refused(work: Callable[[], object], *words: str, kind: type[NNTrainerError] 
 
 
 def test_copy_refuses_real_branches_by_name_and_type(real_files: Path, tmp_path: Path) -> None:
-    writer = CopyWriter(tmp_path / "out" / "o.root", str(real_files / "uproot-HZZ-objects.root"), ["events"], 100)
+    writer = CopyWriter(tmp_path / "out" / "o.root", str(real_files / "uproot-HZZ-objects.root"), 100)
     with pytest.raises(InjectError, match=r"'muonp4' \(std::vector<TLorentzVector>\).*--mode friend"):
         writer.__enter__()
     assert not (tmp_path / "out").exists()

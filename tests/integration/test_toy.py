@@ -67,8 +67,11 @@ def test_the_event_number_tells_nothing(ntuples: Path, work: Path) -> None:
 def test_the_run_directory_is_complete(result: RunResult) -> None:
     path = result.run.path
     for folder in ("Inputs", "Validation", "Evaluation"):
-        names = {each.suffix for each in (path / "plots" / folder).iterdir()}
-        assert names == {".png", ".pdf"}
+        names = {each.name for each in (path / "plots" / folder).iterdir()} - {"numbers.json"}
+        assert {name.rpartition(".")[2] for name in names} == {"png", "pdf"}
+    numbers = metrics(result)
+    assert set(numbers["inputs"]) == {each.stem for each in (path / "plots/Inputs").glob("*.png")}
+    assert len(numbers["history"]["fold 0"]["loss"]) == 15
     assert {each.name for each in (path / "models").glob("*.onnx")} == {"fold0.onnx", "fold1.onnx"}
     listed = {each["path"] for each in json.loads((path / "manifest.json").read_text())["files"]}
     for name in ("metrics.json", "history.csv", "config.yaml", "models/fold0.onnx"):

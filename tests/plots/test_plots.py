@@ -9,6 +9,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 
@@ -87,11 +88,17 @@ def test_edges() -> None:
 # inputs
 
 
+def drawn_feature(
+    name: str, unit: str, values: dict[str, np.ndarray], weights: dict[str, np.ndarray], signal: str, bins: int = 40
+) -> Figure:
+    return inputs.feature(name, unit, inputs.feature_histograms(unit, values, weights, bins), signal)
+
+
 def test_feature_normalises_and_says_gev() -> None:
     rng = np.random.default_rng(1)
     values = {"ttH": rng.normal(120e3, 10e3, 4000), "ttbb": rng.normal(100e3, 20e3, 4000)}
     weights = {"ttH": np.full(4000, 0.5), "ttbb": np.where(rng.random(4000) < 0.2, -1.0, 1.0)}
-    figure = inputs.feature("m_bb", "MeV", values, weights, "ttH", bins=20)
+    figure = drawn_feature("m_bb", "MeV", values, weights, "ttH", bins=20)
     main, below = figure.axes
     assert below.get_xlabel() == "m_bb [GeV]"
     assert main.get_ylabel().endswith(" GeV")
@@ -114,7 +121,7 @@ def test_feature_normalises_and_says_gev() -> None:
 def test_feature_adds_backgrounds_by_weight() -> None:
     values = {"S": np.array([1, 2]), "A": np.array([1, 1]), "B": np.array([2])}
     weights = {"S": np.ones(2), "A": np.ones(2), "B": np.array([6.0])}
-    figure = inputs.feature("nJets", "", values, weights, "S")
+    figure = drawn_feature("nJets", "", values, weights, "S")
     drawn = outlines(figure.axes[0])
     np.testing.assert_allclose(drawn["background"], [0.25, 0.75])
     np.testing.assert_allclose(drawn["A"], [1, 0])
@@ -129,7 +136,7 @@ def test_feature_adds_backgrounds_by_weight() -> None:
 )
 def test_feature_survives_poor_samples(values: np.ndarray) -> None:
     ones = np.ones(values.size)
-    figure = inputs.feature("x", "1", {"S": values, "B": values}, {"S": ones, "B": -ones}, "S")
+    figure = drawn_feature("x", "1", {"S": values, "B": values}, {"S": ones, "B": -ones}, "S")
     assert any("B (no positive sum of weights)" in name for name in legend(figure.axes[0]))
     assert figure.axes[1].get_xlabel() == "x"
 
@@ -151,10 +158,10 @@ def test_correlation_matrix_is_numpys() -> None:
 
 def test_correlation_has_numbers_only_where_they_fit() -> None:
     rng = np.random.default_rng(4)
-    figure = inputs.correlation(["a", "b"], rng.normal(size=(50, 2)), np.ones(50), "ttH")
+    figure = inputs.correlation(["a", "b"], inputs.correlation_matrix(rng.normal(size=(50, 2)), np.ones(50)), "ttH")
     assert {"a", "b", "1.00", "ttH", "Linear correlation coefficient"} <= set(texts(figure))
     names = [f"f{i}" for i in range(21)]
-    figure = inputs.correlation(names, rng.normal(size=(50, 21)), np.ones(50), "ttH")
+    figure = inputs.correlation(names, inputs.correlation_matrix(rng.normal(size=(50, 21)), np.ones(50)), "ttH")
     assert not figure.axes[0].texts and set(names) <= set(texts(figure))
 
 
@@ -283,7 +290,7 @@ def test_long_legends_find_room(scored: Any) -> None:
 
 def test_nothing_global_changes(tmp_path: Path) -> None:
     before, figures = dict(mpl.rcParams), plt.get_fignums()
-    figure = inputs.feature("x", "1", {"S": np.arange(9.0)}, {"S": np.ones(9)}, "S")
+    figure = drawn_feature("x", "1", {"S": np.arange(9.0)}, {"S": np.ones(9)}, "S")
     save(figure, tmp_path / "x")
     assert dict(mpl.rcParams) == before
     assert plt.get_fignums() == figures
