@@ -258,8 +258,8 @@ def inject(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
 ) -> None:
     """Score ntuples with exported models, without TensorFlow."""
+    from nntrainer.files import expand
     from nntrainer.inject.inject import inject as inject_files
-    from nntrainer.ntuples.reader import expand
     from nntrainer.progress import for_terminal
 
     models = list(model or [])
@@ -305,10 +305,25 @@ def run(
     run_dir: RunOption = None,
     runs: Root = Path("runs"),
     stage: Annotated[list[str] | None, typer.Option(help="Only this stage; may be repeated.")] = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only this part, as one of several jobs: convert-SAMPLE, train-fold0, evaluate, inject-0of1."
+        ),
+    ] = None,
     new: Annotated[bool, typer.Option("--new", help="Make a new run directory.")] = False,
     force: Force = False,
 ) -> None:
     """Run everything: convert, input plots, train, evaluate, export, inject."""
+    if part:
+        from nntrainer.pipeline import run_parts
+        from nntrainer.progress import for_terminal
+
+        if stage or new or run_dir is None:
+            raise NNTrainerError("--part works in the run directory that --run-dir names, without --stage and --new")
+        done = run_parts(_load(config, overrides), part, run_dir=run_dir, force=force, progress=for_terminal())
+        _results(done)
+        return
     _stages(_load(config, overrides), run_dir, runs, stage, new=new, force=force)
 
 
@@ -317,6 +332,11 @@ def _stages(config: Config, run_dir: Path | None, runs: Path, stages: list[str] 
     from nntrainer.progress import for_terminal
 
     result = run_stages(config, run_dir=run_dir, root=runs, stages=stages, progress=for_terminal(), **options)
+    _results(result)
+    return result
+
+
+def _results(result: RunResult) -> None:
     rows = [
         [
             each.name,
@@ -328,7 +348,6 @@ def _stages(config: Config, run_dir: Path | None, runs: Path, stages: list[str] 
         for each in result.stages
     ]
     print_table(f"Run {result.run.path}", ["stage", "state", ">time", "result", "files"], rows)
-    return result
 
 
 def _files(outputs: tuple[str, ...]) -> str:

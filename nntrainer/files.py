@@ -1,13 +1,17 @@
-"""Files that are there whole or not at all, and what tells one content from another."""
+"""Files: written whole or not at all, told apart by content, found by pattern."""
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from nntrainer.errors import InputError, nearest
 
 
 def write_text(path: Path, text: str) -> None:
@@ -34,3 +38,38 @@ def sha256(path: Path) -> str:
 def now() -> str:
     """Return the time in UTC as ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def is_remote(path: str) -> bool:
+    """Return whether a path is an address such as ``root://host//file``."""
+    return "://" in path
+
+
+def expand(patterns: Sequence[str]) -> list[str]:
+    """Find files.
+
+    Args:
+        patterns: paths, globs, or remote addresses, which are taken as they are.
+
+    Returns:
+        The paths, sorted within a pattern, each once.
+
+    Raises:
+        InputError: a pattern matches nothing.
+    """
+    paths: list[str] = []
+    for pattern in patterns:
+        if is_remote(pattern):
+            paths.append(pattern)
+            continue
+        pattern = os.path.expanduser(pattern)
+        found = (
+            [pattern] if os.path.isfile(pattern) else sorted(filter(os.path.isfile, glob.glob(pattern, recursive=True)))
+        )
+        if not found:
+            folder = Path(pattern).parent
+            near = nearest(Path(pattern).name, (p.name for p in folder.glob("*.root"))) if folder.is_dir() else ""
+            where = "" if folder.is_dir() or glob.has_magic(str(folder)) else f"; the directory {folder} does not exist"
+            raise InputError(f"no file matches '{pattern}'{where}.{near}")
+        paths += found
+    return list(dict.fromkeys(paths))

@@ -1,126 +1,33 @@
-"""``nntrainer run``: the stages in order, each skipped when its output is up to date."""
+"""``nntrainer run``: the stages in order, each skipped when its output is up to date; or parts of a run, one a job."""
 
 from __future__ import annotations
 
-import os
-import socket
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from nntrainer.config import Config
+from nntrainer.config.models import digest
+from nntrainer.config.parts import Part, of_stage, part_named, parts_of
 from nntrainer.errors import Interrupted, RunError, nearest, one_of
-from nntrainer.files import now, write_json
+from nntrainer.files import expand, sha256
 from nntrainer.progress import Progress, silent
-from nntrainer.provenance import provenance
+from nntrainer.record import Record, StageResult, Work, read_record
 from nntrainer.rundir import RunDir, find_or_create, run_digest
+from nntrainer.stages import STAGES, convert, inject, train
 
-
-@dataclass(frozen=True)
-class StageResult:
-    """What a stage did.
-
-    Attributes:
-        name: the stage.
-        skipped: whether its outputs were up to date.
-        seconds: the time it took, when it last ran.
-        detail: one line for people.
-        outputs: paths relative to the run directory, or absolute where they lie elsewhere.
-    """
-
-    name: str
-    skipped: bool
-    seconds: float
-    detail: str
-    outputs: tuple[str, ...]
+REST = "rest"
+"""In place of a part's name: what follows the training, for the job of the fold that is trained last."""
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run: its directory and what each stage did."""
+    """A finished run, or finished parts of one: its directory and what each stage did."""
 
     run: RunDir
     stages: tuple[StageResult, ...]
-
-
-Stage = Callable[[Config, RunDir, Progress], tuple[str, list[Path]]]
-
-
-def _convert(config: Config, run: RunDir, progress: Progress) -> tuple[str, list[Path]]:
-    from nntrainer.dataset.conversion import convert
-
-    done = convert(config, progress=progress)
-    events = sum(sample.events for sample in done.samples)
-    detail = f"{events:,} events of {len(done.samples)} samples"
-    if sum(done.duplicates.values()):
-        detail += f", {sum(done.duplicates.values()):,} duplicate event ids"
-    return detail, list(done.paths)
-
-
-def _inputs(config: Config, run: RunDir, progress: Progress) -> tuple[str, list[Path]]:
-    from nntrainer.evaluation.figures import draw_inputs
-
-    paths = draw_inputs(config, run, progress=progress)
-    return f"{len(paths)} files in plots/Inputs", paths
-
-
-def _train(config: Config, run: RunDir, progress: Progress) -> tuple[str, list[Path]]:
-    from nntrainer.training.train import train
-
-    folds = train(config, run, progress=progress)
-    detail = ", ".join(f"fold {fold.fold}: {fold.epochs} epochs" for fold in folds)
-    return detail, [fold.model for fold in folds]
-
-
-def _evaluate(config: Config, run: RunDir, progress: Progress) -> tuple[str, list[Path]]:
-    from nntrainer.evaluation.evaluate import evaluate
-
-    metrics = evaluate(config, run, progress=progress)
-    return f"test AUC {metrics['auc']['test']:.4f} ± {metrics['auc']['test_error']:.4f}", [
-        run.metrics,
-        run.history,
-    ]
-
-
-def _export(config: Config, run: RunDir, progress: Progress) -> tuple[str, list[Path]]:
-    from nntrainer.export.onnx_export import export
-
-    done = export(config, run, progress=progress)
-    worst = max(each.difference for each in done)
-    return f"{len(done)} ONNX files, largest difference to Keras {worst:.1e}", [each.path for each in done]
-
-
-def _inject(config: Config, run: RunDir, progress: Progress) -> tuple[str, list[Path]]:
-    from nntrainer.inject.inject import inject
-    from nntrainer.ntuples.reader import expand
-
-    block = config.inject
-    patterns = block.files or tuple(pattern for sample in config.data.samples for pattern in sample.files)
-    models = [run.models / f"fold{fold}.onnx" for fold in range(config.preparation.k)]
-    done = inject(
-        models,
-        expand(patterns),
-        trees=block.trees,
-        mode=block.mode,
-        output=block.directory or run.path / "scored",
-        progress=progress,
-        overwrite=True,
-    )
-    scored = sum(each.scored for each in done)
-    outputs = list(dict.fromkeys(Path(each.output) for each in done))
-    return f"{scored:,} events scored in {len(outputs)} files ({block.mode})", outputs
-
-
-STAGES: dict[str, Stage] = {
-    "convert": _convert,
-    "inputs": _inputs,
-    "train": _train,
-    "evaluate": _evaluate,
-    "export": _export,
-    "inject": _inject,
-}
 
 
 def run(
@@ -155,89 +62,114 @@ def run(
     for name in wanted:
         if name not in STAGES:
             raise RunError(f"there is no stage '{name}'; stages are {one_of(STAGES)}.{nearest(name, STAGES)}")
-    progress = progress or silent()
     directory = RunDir(run_dir) if run_dir is not None else find_or_create(config, root, new=new)
     with directory.lock():
         directory.claim(config)
-        record = _Record(directory, config)
-        results = []
-        try:
-            for name in STAGES:
-                if name in wanted:
-                    results.append(record.stage(name, STAGES[name], progress, force))
-        except Interrupted:
-            record.close("interrupted")
-            raise
-        except BaseException:
-            record.close("failed")
-            raise
-        directory.write_manifest()
+        record = Record(directory, config, directory.run_json, run_digest(config))
+        with _closing(record):
+            chosen = [(name, STAGES[name]) for name in STAGES if name in wanted]
+            results = [record.stage(name, work, progress or silent(), force) for name, work in chosen]
+            directory.write_manifest()
         record.close("done")
     return RunResult(directory, tuple(results))
 
 
-class _Record:
-    """``run.json``: kept up to date while the stages run."""
+def run_parts(
+    config: Config, names: Sequence[str], *, run_dir: Path, force: bool = False, progress: Progress | None = None
+) -> RunResult:
+    """Do parts of a run, which other processes and machines may do other parts of at the same time.
 
-    def __init__(self, run: RunDir, config: Config) -> None:
-        self.run = run
-        self.config = config
-        self.key = run_digest(config)
-        old = run.read_record()
-        self.data: dict[str, Any] = {
-            "format": 1,
-            "name": config.name,
-            "config_digest": config.digest(),
-            "digest": self.key,
-            "state": "running",
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "started": now(),
-            "finished": None,
-            "provenance": provenance(),
-            "stages": old.get("stages", {}),
-        }
-        self.write()
+    A part that another process is doing is waited for, and then found up to date. The record of a part is
+    ``parts/<name>.json``; it lists the part's files in the run directory and is written last.
 
-    def write(self) -> None:
-        write_json(self.run.run_json, self.data)
+    Args:
+        config: the configuration.
+        names: the parts, in order; ``rest`` evaluates and injects if all folds are trained by then.
+        run_dir: the run directory, or as much of it as the parts read.
+        force: do parts whose outputs are up to date, too.
+        progress: told how far the work has come.
 
-    def close(self, state: str) -> None:
-        self.data |= {"state": state, "finished": now()}
-        for stage in self.data["stages"].values():
-            if stage["state"] == "running":
-                stage["state"] = state
-        self.write()
+    Returns:
+        The run directory and what each stage of the parts did.
 
-    def stage(self, name: str, work: Stage, progress: Progress, force: bool) -> StageResult:
-        there = self.data["stages"].get(name, {})
-        if not force and self._up_to_date(there):
-            return StageResult(name, True, there["seconds"], there["detail"], tuple(there["outputs"]))
-        # What comes after a stage that runs again is made again, too.
-        following = list(STAGES)[list(STAGES).index(name) + 1 :]
-        for later in following:
-            self.data["stages"].pop(later, None)
-        self.data["stages"][name] = {"state": "running", "started": now(), "key": self.key}
-        self.write()
-        start = time.monotonic()
-        detail, outputs = work(self.config, self.run, progress)
-        seconds = round(time.monotonic() - start, 2)
-        shown = tuple(self._shown(path) for path in outputs)
-        self.data["stages"][name] |= {
-            "state": "done",
-            "finished": now(),
-            "seconds": seconds,
-            "detail": detail,
-            "outputs": list(shown),
-        }
-        self.write()
-        return StageResult(name, False, seconds, detail, shown)
+    Raises:
+        NNTrainerError: something the user gave is wrong.
+        Interrupted: stopped on request with the state saved.
+    """
+    for name in names:
+        if name != REST:
+            part_named(config, name)
+    directory = RunDir(run_dir)
+    directory.claim(config)
+    results: list[StageResult] = []
+    for name in names:
+        for part in _rest(config, directory) if name == REST else [part_named(config, name)]:
+            results += _part(config, directory, part, force, progress or silent())
+    return RunResult(directory, tuple(results))
 
-    def _up_to_date(self, stage: dict[str, Any]) -> bool:
-        if stage.get("state") != "done" or stage.get("key") != self.key:
-            return False
-        return all((self.run.path / output).exists() for output in stage["outputs"])
 
-    def _shown(self, path: Path) -> str:
-        path, root = Path(path).resolve(), self.run.path.resolve()
-        return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+def _rest(config: Config, run: RunDir) -> list[Part]:
+    """Return the parts after the training, or none while a fold is not trained: its job will do them."""
+    parts = parts_of(config)
+    if all(_done(config, run, part) for part in of_stage(parts, "train")):
+        return [*of_stage(parts, "evaluate"), *of_stage(parts, "inject")]
+    return []
+
+
+def _done(config: Config, run: RunDir, part: Part) -> bool:
+    record = read_record(run.path / part.record)
+    return record.get("state") == "done" and record.get("config_digest") == config.digest()
+
+
+def _part(config: Config, run: RunDir, part: Part, force: bool, progress: Progress) -> list[StageResult]:
+    with run.lock(part.name, wait=True):
+        record = Record(run, config, run.path / part.record, _key(config, run, part), part.name)
+        with _closing(record):
+            results = [record.stage(name, work, progress, force) for name, work in _work(part).items()]
+            files = run.results(part.writes)
+        record.close("done", files=files)
+    return results
+
+
+def _work(part: Part) -> dict[str, Work]:
+    """Return what a part does, by stage."""
+    match part.stage:
+        case "convert":
+            return {"convert": partial(convert, samples=[part.sample])}
+        case "train":
+            return {"train": partial(train, folds=[part.fold])}
+        case "evaluate":
+            return {name: STAGES[name] for name in ("inputs", "evaluate", "export")}
+    return {"inject": partial(inject, files=part.ntuples)}
+
+
+def _key(config: Config, run: RunDir, part: Part) -> str:
+    """Return the digest of the configuration and of all that a part reads."""
+    from nntrainer.dataset.store import open_store
+    from nntrainer.ntuples.reader import identity
+
+    keys: list[object] = [config.digest(), part.name]
+    for each in part.reads:
+        path = run.path / each
+        if path.suffix == ".h5":
+            with open_store(each) as store:
+                keys.append([each, store.attrs["sources"], store.attrs["config_digest"]])
+        else:
+            models = [path / "model.keras"] if part.stage == "evaluate" else sorted(path.glob("*.onnx"))
+            keys += [[model.name, sha256(model)] for model in models]
+    if part.ntuples:
+        keys += [identity(path).key() for path in expand(part.ntuples)]
+    return digest(keys)
+
+
+@contextmanager
+def _closing(record: Record) -> Iterator[None]:
+    """Note in the record how the work was cut off, if it is."""
+    try:
+        yield
+    except Interrupted:
+        record.close("interrupted")
+        raise
+    except BaseException as error:
+        record.close("failed", error=str(error))
+        raise

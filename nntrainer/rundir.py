@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +11,12 @@ from typing import Any
 
 from nntrainer.config import Config
 from nntrainer.config.models import digest
+from nntrainer.config.parts import RECORDS
 from nntrainer.errors import RunError
-from nntrainer.files import now, sha256, write_json, write_text
+from nntrainer.files import expand, now, sha256, write_json, write_text
+
+NO_RESULTS = {"manifest.json", "run.json", "deploy.json", ".lock", "logs", "rendered", RECORDS, "datasets", "ntuples"}
+UNFINISHED = {".part", ".lock"}
 
 
 class RunDir:
@@ -75,15 +78,6 @@ class RunDir:
         """Return where the training of a fold keeps its state."""
         return self._made("training", f"fold{fold}")
 
-    def read_record(self) -> dict[str, Any]:
-        """Return ``run.json``, or an empty record."""
-        try:
-            return dict(json.loads(self.run_json.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.run_json}: the run's record cannot be read: {error}") from None
-
     def claim(self, config: Config) -> None:
         """Write the resolved configuration, or check that the directory already belongs to it.
 
@@ -108,34 +102,56 @@ class RunDir:
         write_text(self.config_file, yaml.safe_dump(config.dump(), sort_keys=False, allow_unicode=True))
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the run directory; a second process is refused.
+    def lock(self, part: str | None = None, *, wait: bool = False) -> Iterator[None]:
+        """Hold the run directory, or a part of it.
+
+        Args:
+            part: the part; the whole run directory if absent.
+            wait: wait until another process lets go of it, instead of refusing.
+
+        Yields:
+            Nothing; it is held meanwhile.
 
         Raises:
             RunError: another process works in it.
         """
-        with (self.path / ".lock").open("w") as handle:
+        path = self._made(RECORDS) / f"{part}.lock" if part else self.path / ".lock"
+        with path.open("w") as handle:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
                 raise RunError(f"{self.path}: another process is working in this run directory") from None
             yield
 
-    def write_manifest(self) -> None:
-        """Write ``manifest.json``: every output but logs, checkpoints and the record of the run itself."""
-        left_out = {"manifest.json", "run.json", "deploy.json", ".lock"}
+    def results(self, paths: Iterable[str] = (".",)) -> list[dict[str, Any]]:
+        """Return path, size and SHA-256 of every result: what is not a record, a log, an input or a dataset.
+
+        Args:
+            paths: files and directories of the run directory to look at; the others are not of it.
+
+        Returns:
+            Plain data, sorted by path.
+        """
+        root, found = self.path.resolve(), set()
+        for each in paths:
+            path = root / each
+            found |= set(path.rglob("*")) if path.is_dir() else {path}
         files = []
-        for path in sorted(self.path.rglob("*")):
-            relative = path.relative_to(self.path)
-            if not path.is_file() or relative.parts[0] in (left_out | {"logs", "rendered"}) or path.suffix == ".part":
+        for path in sorted(found):
+            relative = path.relative_to(root) if path.is_relative_to(root) else None
+            if relative is None or not path.is_file() or relative.parts[0] in NO_RESULTS or path.suffix in UNFINISHED:
                 continue
             files.append({"path": str(relative), "size": path.stat().st_size, "sha256": sha256(path)})
-        write_json(self.manifest, {"created": now(), "files": files})
+        return files
+
+    def write_manifest(self) -> None:
+        """Write ``manifest.json``: path, size and SHA-256 of every result."""
+        write_json(self.manifest, {"created": now(), "files": self.results()})
 
 
 def run_digest(config: Config) -> str:
     """Return the digest of the configuration and of the identity of every input file."""
-    from nntrainer.ntuples.reader import expand, identity
+    from nntrainer.ntuples.reader import identity
 
     files = {sample.name: expand(sample.files) for sample in config.data.samples}
     keys = {name: [identity(path).key() for path in paths] for name, paths in files.items()}

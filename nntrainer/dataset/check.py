@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from nntrainer.config import Config
 from nntrainer.dataset.build import required_branches
 from nntrainer.errors import InputError
-from nntrainer.ntuples.reader import expand, open_tree
+from nntrainer.files import expand
+from nntrainer.ntuples.reader import open_tree
 
 
 @dataclass(frozen=True)

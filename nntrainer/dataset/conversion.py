@@ -15,11 +15,13 @@ import numpy as np
 
 from nntrainer import __version__
 from nntrainer.config import Config, Sample
+from nntrainer.config.parts import dataset_path
 from nntrainer.dataset.build import Rows, build, check_makers, required_branches
 from nntrainer.dataset.schema import Schema, schema_of
 from nntrainer.dataset.store import StoreWriter, open_store
 from nntrainer.errors import InputError, StoreError, nearest, one_of
-from nntrainer.ntuples.reader import FileIdentity, NtupleTree, expand, identity, open_tree
+from nntrainer.files import expand
+from nntrainer.ntuples.reader import FileIdentity, NtupleTree, identity, open_tree
 from nntrainer.progress import Progress, silent
 from nntrainer.provenance import git_commit
 
@@ -67,11 +69,6 @@ class Conversion:
     def paths(self) -> list[Path]:
         """The dataset files."""
         return [each.path for each in self.samples]
-
-
-def dataset_path(config: Config, sample: str) -> Path:
-    """Return where the dataset file of a sample lies."""
-    return config.data.directory / config.data_digest()[:12] / f"{sample}.h5"
 
 
 def convert(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nntrainer.config import Config
+from nntrainer.config.parts import dataset_path
 from nntrainer.dataset.store import open_store
 from nntrainer.errors import StoreError, nearest, one_of
 
@@ -33,8 +34,6 @@ def open_dataset(where: Config | str | Path | Sequence[str | Path]) -> Dataset:
         StoreError: a file is missing, not a dataset, or does not fit the others.
     """
     if isinstance(where, Config):
-        from nntrainer.dataset.conversion import dataset_path
-
         return Dataset([dataset_path(where, sample.name) for sample in where.data.samples])
     if isinstance(where, str | Path):
         path = Path(where)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import time
 from collections import Counter
@@ -10,10 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 from nntrainer.errors import InputError, MissingDependencyError, nearest, one_of
+from nntrainer.files import is_remote
 
 ATTEMPTS = 3
 BACKOFF_S = 0.5
@@ -40,41 +39,6 @@ class FileIdentity:
     def key(self) -> str:
         """Return what means "the same input"."""
         return f"{self.uuid}:{self.size}"
-
-
-def is_remote(path: str) -> bool:
-    """Return whether a path is an address such as ``root://host//file``."""
-    return "://" in path
-
-
-def expand(patterns: Sequence[str]) -> list[str]:
-    """Find files.
-
-    Args:
-        patterns: paths, globs, or remote addresses, which are taken as they are.
-
-    Returns:
-        The paths, sorted within a pattern, each once.
-
-    Raises:
-        InputError: a pattern matches nothing.
-    """
-    paths: list[str] = []
-    for pattern in patterns:
-        if is_remote(pattern):
-            paths.append(pattern)
-            continue
-        pattern = os.path.expanduser(pattern)
-        found = (
-            [pattern] if os.path.isfile(pattern) else sorted(filter(os.path.isfile, glob.glob(pattern, recursive=True)))
-        )
-        if not found:
-            folder = Path(pattern).parent
-            near = nearest(Path(pattern).name, (p.name for p in folder.glob("*.root"))) if folder.is_dir() else ""
-            where = "" if folder.is_dir() or glob.has_magic(str(folder)) else f"; the directory {folder} does not exist"
-            raise InputError(f"no file matches '{pattern}'{where}.{near}")
-        paths += found
-    return list(dict.fromkeys(paths))
 
 
 def _attempt(

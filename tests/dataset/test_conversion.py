@@ -14,8 +14,9 @@ import pytest
 import uproot
 
 from nntrainer.config import Config
+from nntrainer.config.parts import dataset_path
 from nntrainer.dataset.build import build
-from nntrainer.dataset.conversion import convert, dataset_path
+from nntrainer.dataset.conversion import convert
 from nntrainer.dataset.schema import schema_of
 from nntrainer.dataset.store import open_store
 from nntrainer.errors import ConfigError, InputError, NNTrainerError

@@ -12,7 +12,8 @@ import pytest
 import uproot
 
 from nntrainer.errors import InputError
-from nntrainer.ntuples.reader import expand, identity, iterate, list_trees, open_tree
+from nntrainer.files import expand
+from nntrainer.ntuples.reader import identity, iterate, list_trees, open_tree
 
 N = 10
 ODD = {"x": 0, "x-1": 100, "x*": 200, "sum(x)": 300, "Jets:pt": 400}

@@ -23,8 +23,9 @@ from nntrainer.config import Config
 from nntrainer.dataset.conversion import convert
 from nntrainer.dataset.store import open_store
 from nntrainer.errors import InputError
+from nntrainer.files import expand
 from nntrainer.ntuples import reader
-from nntrainer.ntuples.reader import expand, identity, iterate, list_trees, open_tree
+from nntrainer.ntuples.reader import identity, iterate, list_trees, open_tree
 
 pytestmark = pytest.mark.skipif(
     shutil.which("xrootd") is None, reason="no xrootd server; `apt-get install xrootd-server` brings it"

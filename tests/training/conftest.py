@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from nntrainer.config import Config
-from nntrainer.dataset.conversion import dataset_path
+from nntrainer.config.parts import dataset_path
 from nntrainer.dataset.schema import schema_of
 from nntrainer.dataset.store import StoreWriter
 

@@ -1,0 +1,154 @@
+"""What a run can be cut into: parts that a job of its own can do, and what must be there before each.
+
+This is the contract between `nntrainer run --part`, which does a part, and `deploy`, which sends parts to machines.
+Paths are relative to the run directory, which is where a job starts; an absolute `data.directory` stays absolute.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from nntrainer.config.models import Config
+from nntrainer.errors import ConfigError, nearest, one_of
+from nntrainer.files import expand
+
+Stage = Literal["convert", "train", "evaluate", "inject"]
+STAGES: tuple[Stage, ...] = ("convert", "train", "evaluate", "inject")
+RECORDS = "parts"
+"""Directory of the parts' records in the run directory."""
+_INJECT = re.compile(r"inject-(\d+)of(\d+)")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a run.
+
+    Attributes:
+        name: ``convert-<sample>``, ``train-fold<i>``, ``evaluate`` or ``inject-<i>of<n>``; names its record.
+        stage: what it does; ``evaluate`` draws the inputs, too, and exports.
+        needs: names of the parts that must be done before.
+        reads: files and directories of the run that it reads.
+        writes: files and directories of the run that it makes, besides its record.
+        ntuples: ntuples that it reads: paths, globs or addresses, as the configuration has them.
+    """
+
+    name: str
+    stage: Stage
+    needs: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    ntuples: tuple[str, ...] = ()
+
+    @property
+    def record(self) -> str:
+        """The file that says how the part went, written last; ``deploy`` trusts what it lists."""
+        return f"{RECORDS}/{self.name}.json"
+
+    @property
+    def sample(self) -> str:
+        """The sample that a convert part converts."""
+        return self.name.removeprefix("convert-")
+
+    @property
+    def fold(self) -> int:
+        """The fold that a train part trains."""
+        return int(self.name.removeprefix("train-fold"))
+
+
+def ntuples_to_score(config: Config) -> list[str]:
+    """Return the ntuples that are scored: paths as they are given, globs expanded.
+
+    Args:
+        config: the configuration.
+
+    Returns:
+        `inject.files`, or those of all samples, each once.
+
+    Raises:
+        InputError: a glob matches nothing.
+    """
+    patterns = config.inject.files or [pattern for sample in config.data.samples for pattern in sample.files]
+    found = [path for each in patterns for path in (expand([each]) if glob.has_magic(each) else [each])]
+    return list(dict.fromkeys(found))
+
+
+def parts_of(config: Config, groups: int = 1) -> list[Part]:
+    """Return the parts of a run.
+
+    Args:
+        config: the configuration.
+        groups: how many parts score the ntuples; part *i* of *n* takes every *n*-th ntuple from the *i*-th on.
+
+    Returns:
+        The parts, each after those that it needs.
+    """
+    datasets = {sample.name: str(dataset_path(config, sample.name)) for sample in config.data.samples}
+    convert = [
+        Part(f"convert-{sample.name}", "convert", writes=(datasets[sample.name],), ntuples=sample.files)
+        for sample in config.data.samples
+    ]
+    folds = range(config.preparation.k)
+    trained = tuple(f"training/fold{fold}" for fold in folds)
+    converted = tuple(datasets.values())
+    train = [
+        Part(f"train-fold{fold}", "train", tuple(part.name for part in convert), converted, (trained[fold],))
+        for fold in folds
+    ]
+    evaluate = Part(
+        "evaluate",
+        "evaluate",
+        tuple(part.name for part in train),
+        (*converted, *trained),
+        ("plots", "models", "metrics.json", "history.csv"),
+    )
+    scored = str(config.inject.directory or "scored")
+    inject = [
+        Part(f"inject-{i}of{groups}", "inject", ("evaluate",), ("models",), (scored,), _group(config, i, groups))
+        for i in range(groups)
+    ]
+    return [*convert, *train, evaluate, *inject]
+
+
+def part_named(config: Config, name: str) -> Part:
+    """Return a part by its name.
+
+    Args:
+        config: the configuration.
+        name: the name.
+
+    Returns:
+        The part.
+
+    Raises:
+        ConfigError: the configuration has no such part.
+    """
+    match = _INJECT.fullmatch(name)
+    groups = int(match[2]) if match and 0 <= int(match[1]) < int(match[2]) else 1
+    parts = {part.name: part for part in parts_of(config, groups)}
+    if name not in parts:
+        raise ConfigError(f"there is no part '{name}'; parts are {one_of(parts)}.{nearest(name, parts)}")
+    return parts[name]
+
+
+def _group(config: Config, number: int, groups: int) -> tuple[str, ...]:
+    return tuple(ntuples_to_score(config)[number::groups])
+
+
+def dataset_path(config: Config, sample: str) -> Path:
+    """Return where the dataset file of a sample lies."""
+    return config.data.directory / config.data_digest()[:12] / f"{sample}.h5"
+
+
+def stage_of(name: str) -> Stage | None:
+    """Return the stage that a part of this name does, None where it is none."""
+    return next((stage for stage in STAGES if name == stage or name.startswith(f"{stage}-")), None)
+
+
+def of_stage(parts: Sequence[Part], stage: Stage) -> list[Part]:
+    """Return the parts of one stage."""
+    return [part for part in parts if part.stage == stage]

@@ -1,0 +1,99 @@
+"""The stages of a run: what each calls, and the line that says how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from nntrainer.config import Config
+from nntrainer.config.parts import ntuples_to_score
+from nntrainer.files import expand
+from nntrainer.progress import Progress
+from nntrainer.rundir import RunDir
+
+Stage = Callable[[Config, RunDir, Progress], tuple[str, list[Path]]]
+
+
+def convert(
+    config: Config, run: RunDir, progress: Progress, samples: Sequence[str] | None = None
+) -> tuple[str, list[Path]]:
+    """Convert all samples, or some."""
+    from nntrainer.dataset.conversion import convert as convert_samples
+
+    done = convert_samples(config, samples=samples, progress=progress)
+    events = sum(sample.events for sample in done.samples)
+    detail = f"{events:,} events of {len(done.samples)} samples"
+    if sum(done.duplicates.values()):
+        detail += f", {sum(done.duplicates.values()):,} duplicate event ids"
+    return detail, list(done.paths)
+
+
+def inputs(config: Config, run: RunDir, progress: Progress) -> tuple[str, list[Path]]:
+    """Draw the input features."""
+    from nntrainer.evaluation.figures import draw_inputs
+
+    paths = draw_inputs(config, run, progress=progress)
+    return f"{len(paths)} files in plots/Inputs", paths
+
+
+def train(
+    config: Config, run: RunDir, progress: Progress, folds: Sequence[int] | None = None
+) -> tuple[str, list[Path]]:
+    """Train all folds, or some."""
+    from nntrainer.training.train import train as train_folds
+
+    done = train_folds(config, run, folds=folds, progress=progress)
+    detail = ", ".join(f"fold {fold.fold}: {fold.epochs} epochs" for fold in done)
+    return detail, [fold.model for fold in done]
+
+
+def evaluate(config: Config, run: RunDir, progress: Progress) -> tuple[str, list[Path]]:
+    """Measure the trained models on events they never saw, and draw it."""
+    from nntrainer.evaluation.evaluate import evaluate as evaluate_models
+
+    metrics = evaluate_models(config, run, progress=progress)
+    return f"test AUC {metrics['auc']['test']:.4f} ± {metrics['auc']['test_error']:.4f}", [
+        run.metrics,
+        run.history,
+    ]
+
+
+def export(config: Config, run: RunDir, progress: Progress) -> tuple[str, list[Path]]:
+    """Write the trained models as ONNX."""
+    from nntrainer.export.onnx_export import export as export_models
+
+    done = export_models(config, run, progress=progress)
+    worst = max(each.difference for each in done)
+    return f"{len(done)} ONNX files, largest difference to Keras {worst:.1e}", [each.path for each in done]
+
+
+def inject(
+    config: Config, run: RunDir, progress: Progress, files: Sequence[str] | None = None
+) -> tuple[str, list[Path]]:
+    """Score all ntuples, or some."""
+    from nntrainer.inject.inject import inject as inject_files
+
+    block = config.inject
+    models = [run.models / f"fold{fold}.onnx" for fold in range(config.preparation.k)]
+    done = inject_files(
+        models,
+        expand(ntuples_to_score(config) if files is None else files),
+        trees=block.trees,
+        mode=block.mode,
+        output=block.directory or run.path / "scored",
+        progress=progress,
+        overwrite=True,
+    )
+    scored = sum(each.scored for each in done)
+    outputs = list(dict.fromkeys(Path(each.output) for each in done))
+    return f"{scored:,} events scored in {len(outputs)} files ({block.mode})", outputs
+
+
+STAGES: dict[str, Stage] = {
+    "convert": convert,
+    "inputs": inputs,
+    "train": train,
+    "evaluate": evaluate,
+    "export": export,
+    "inject": inject,
+}
