@@ -117,7 +117,7 @@ def test_the_last_fold_does_the_rest(config: Config, tmp_path: Path, monkeypatch
     assert all(each.skipped for each in again.stages)
     (place / "models" / "fold0.onnx").unlink()
     mended = run_parts(config, ["rest"], run_dir=place)
-    assert [each.name for each in mended.stages if not each.skipped] == ["export"]
+    assert [each.name for each in mended.stages if not each.skipped] == ["export", "inject"]
 
 
 def test_a_part_that_fails_says_so_in_its_record(
