@@ -16,10 +16,13 @@ from nntrainer.console import print_table
 from nntrainer.errors import NNTrainerError
 
 if TYPE_CHECKING:
-    from deploy.runs import Run, Seen
+    from deploy.backends.base import Batch
+    from deploy.jobs import Finding
+    from deploy.runs import Run
+    from nntrainer.config import Config
 
 DONE, FAILED, USER_ERROR, STILL_RUNNING = 0, 1, 2, 3
-POLL_S = 0.3
+POLL_S, WATCH_S = 0.3, 5.0
 
 app = typer.Typer(
     name="deploy",
@@ -29,6 +32,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML configuration.")]
+SiteName = Annotated[str | None, typer.Option("--site", help="Where; deploy.site of the configuration by default.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: training.epochs=3.")
+]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run directory, name/run, or name: the latest of it.")]
 SiteFile = Annotated[Path | None, typer.Option("--site-file", help="A site file of your own.")]
 Runs = Annotated[Path, typer.Option("--runs", help="Directory of all runs.")]
@@ -60,65 +68,153 @@ def main() -> None:
 
 @app.command()
 def submit(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML configuration.")],
-    site: Annotated[str | None, typer.Option(help="Where; deploy.site of the configuration by default.")] = None,
+    config: ConfigFile,
+    site: SiteName = None,
     site_file: SiteFile = None,
     name: Annotated[str | None, typer.Option(help="Name of the run; time and digest by default.")] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a key: training.epochs=3."),
-    ] = None,
+    overrides: Overrides = None,
     runs: Runs = Path("runs"),
 ) -> None:
-    """Check the configuration, make a run directory, start the job, and return at once."""
+    """Check, make a run directory, submit its jobs, and return at once."""
     from deploy import runs as run_directories
     from deploy.backends import backend_named
-    from deploy.plan import plan
+    from deploy.preflight import preflight, refuse_errors
+
+    loaded, batch = _batch(config, site, site_file, name, overrides, runs)
+    findings = preflight(batch, loaded)
+    refuse_errors(findings)
+    _warn(findings)
+    rendered = backend_named(batch.site.backend).render(batch)
+    run = run_directories.create(_given(batch.run, runs), loaded, batch.site, batch.jobs, rendered)
+    run_directories.submit(run)
+    print(run.path)
+
+
+@app.command()
+def render(
+    config: ConfigFile,
+    site: SiteName = None,
+    site_file: SiteFile = None,
+    name: Annotated[str, typer.Option(help="Name of the run that would be made.")] = "rendered",
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the files here; printed if absent.")
+    ] = None,
+) -> None:
+    """Show exactly what would be submitted, and submit nothing."""
+    from deploy.backends import backend_named
+    from nntrainer.files import write_text
+
+    _, batch = _batch(config, site, site_file, name, overrides, runs)
+    for file, text in backend_named(batch.site.backend).render(batch).items():
+        if output is None:
+            print(f"# ---- {file}\n{text}")
+        else:
+            output.mkdir(parents=True, exist_ok=True)
+            write_text(output / file, text)
+            print(output / file)
+
+
+@app.command()
+def check(
+    config: ConfigFile,
+    site: SiteName = None,
+    site_file: SiteFile = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run that would be made.")] = None,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Find out what would go wrong at a site before anything is submitted."""
+    from dataclasses import asdict
+
+    from deploy.preflight import preflight
+
+    loaded, batch = _batch(config, site, site_file, name, overrides, runs)
+    findings = preflight(batch, loaded)
+    errors = [each for each in findings if each.level == "error"]
+    if as_json:
+        print(json.dumps([asdict(each) for each in findings], indent=1))
+    elif findings:
+        rows = [[each.level, each.where, each.what, each.fix] for each in findings]
+        print_table(f"{config} at {batch.site.name}", ["", "where", "what", "what to do"], rows)
+    else:
+        print(f"{config}: ready for {batch.site.name} ({len(batch.jobs)} jobs)")
+    raise typer.Exit(USER_ERROR if errors else DONE)
+
+
+def _batch(
+    config: Path, site: str | None, site_file: Path | None, name: str | None, overrides: list[str] | None, runs: Path
+) -> tuple[Config, Batch]:
+    """Return the configuration as the jobs read it, and the jobs of a run that is not made yet."""
+    from deploy.backends.base import Batch
+    from deploy.plan import plan, resolved
+    from deploy.runs import directory_of
     from deploy.sites import load_site
     from nntrainer.config import load_config
 
     loaded = load_config(config, overrides or ())
     where = load_site(site or (None if site_file else loaded.deploy.site), site_file)
-    backend_named(where.backend).check(where)
-    run = run_directories.create(loaded, runs, name, where)
-    run_directories.submit(run, plan(run.path, where, Path.cwd()))
-    print(run.path)
+    directory = Path.cwd()
+    run = (directory / directory_of(loaded, runs, name)).resolve()
+    loaded = resolved(loaded, where, directory)
+    return loaded, Batch(run, where, tuple(plan(loaded, where, run, directory)))
+
+
+def _given(run: Path, runs: Path) -> Path:
+    """Return the run directory as the user names it: relative where --runs is."""
+    return runs / run.parent.name / run.name
+
+
+def _warn(findings: list[Finding]) -> None:
+    for each in findings:
+        print(f"{each.level}: {each.where}: {each.what}; {each.fix}", file=sys.stderr)
 
 
 @app.command()
 def status(
     run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="The run; the latest of all if absent.")] = None,
     runs: Runs = Path("runs"),
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every few seconds until it ends.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the stages of a run."""
-    from deploy.runs import find, look
+    """Show the jobs and stages of a run."""
+    from deploy.runs import FINISHED, find, look
+    from deploy.view import as_dict, show
 
     found = find(run, runs)
-    seen = look(found)
+    with _following():
+        while (seen := look(found)).state not in FINISHED and watch:
+            show(found, seen, clear=True)
+            time.sleep(WATCH_S)
     if as_json:
-        shown = {"run": str(found.path), "state": seen.state, "note": seen.note}
-        print(json.dumps({**shown, "deploy": seen.deploy, "record": seen.record}, indent=1))
+        print(json.dumps(as_dict(found, seen), indent=1))
     else:
-        _show(found, seen)
+        show(found, seen)
+    if seen.state in ("failed", "lost"):
+        _tail(found)
     raise typer.Exit(_code(seen.state))
 
 
 @app.command()
 def logs(
     run: RunName,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the job ends.")] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the jobs end.")] = False,
+    job: Annotated[str | None, typer.Option(help="Only this job, such as train-fold0.")] = None,
     runs: Runs = Path("runs"),
 ) -> None:
-    """Print what the job printed."""
-    from deploy.runs import FINISHED, find, look
+    """Print what the jobs printed."""
+    from deploy.runs import FINISHED, find, logs_of, look
 
     found = find(run, runs)
-    position = 0
+    positions: dict[Path, int] = {}
     with _following():
         while True:
             ended = look(found).state in FINISHED  # asked before reading, so that the last lines are not missed
-            position = _print_from(found.log, position)
+            paths = logs_of(found, job)
+            for path in paths:
+                positions[path] = _print_from(path, positions.get(path, 0), len(paths) > 1)
             if not follow or ended:
                 return
             time.sleep(POLL_S)
@@ -132,13 +228,16 @@ def wait(
 ) -> None:
     """Wait until the job ends; the exit code tells how."""
     from deploy.runs import FINISHED, find, look
+    from deploy.view import line
 
     found = find(run, runs)
     deadline = None if timeout is None else time.monotonic() + timeout
+    pause = POLL_S
     with _following():
         while (seen := look(found)).state not in FINISHED and (deadline is None or time.monotonic() < deadline):
-            time.sleep(POLL_S)
-    print(_line(found, seen))
+            time.sleep(pause)
+            pause = min(pause * 1.2, WATCH_S)  # a batch system is asked gently
+    print(line(found, seen))
     if seen.state in FINISHED and seen.state != "done":
         _tail(found)
     raise typer.Exit(_code(seen.state))
@@ -153,11 +252,12 @@ def gather(
     """Verify every output against the manifest, copying first where --to is given."""
     from deploy.gather import gather as gather_run
     from deploy.runs import find, look
+    from deploy.view import line
 
     found = find(run, runs)
     seen = look(found)
     if seen.state != "done":
-        print(f"{_line(found, seen)}; nothing gathered", file=sys.stderr)
+        print(f"{line(found, seen)}; nothing gathered", file=sys.stderr)
         raise typer.Exit(_code(seen.state))
     done = gather_run(found, to)
     print(f"{done.path}: {done.files} files, {done.bytes / 1e6:.1f} MB verified, {done.copied} copied now")
@@ -175,6 +275,26 @@ def cancel(
 
     found = find(run, runs)
     print(f"{found.path}: {cancel_run(found, grace)}")
+
+
+@app.command()
+def retry(run: RunName, runs: Runs = Path("runs")) -> None:
+    """Start again what failed, was held or lost; what is done stays done."""
+    from deploy.runs import find
+    from deploy.runs import retry as retry_run
+
+    found = find(run, runs)
+    print(f"{found.path}: started again: {', '.join(retry_run(found))}")
+
+
+@app.command("rm")
+def rm(run: RunName, runs: Runs = Path("runs")) -> None:
+    """Remove a run that has ended, and all it left elsewhere."""
+    from deploy.runs import find, remove
+
+    found = find(run, runs)
+    remove(found)
+    print(f"{found.path}: removed")
 
 
 @app.command("list")
@@ -218,11 +338,7 @@ def sites(
 
 
 def _code(state: str) -> int:
-    return {"done": DONE, "running": STILL_RUNNING, "queued": STILL_RUNNING}.get(state, FAILED)
-
-
-def _line(run: Run, seen: Seen) -> str:
-    return f"{run.path}: {seen.state}" + (f" ({seen.note})" if seen.note else "")
+    return {"done": DONE, "running": STILL_RUNNING, "queued": STILL_RUNNING, "held": STILL_RUNNING}.get(state, FAILED)
 
 
 @contextmanager
@@ -234,32 +350,24 @@ def _following() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def _print_from(log: Path, position: int) -> int:
+def _print_from(log: Path, position: int, titled: bool) -> int:
     """Print a log from a position on and return where it ends; bytes, for a letter may be half written."""
     if not log.exists():
         return position
     with log.open("rb") as handle:
         handle.seek(position)
+        if titled and log.stat().st_size > position:
+            print(f"==> {log.stem} <==", flush=True)
         while block := handle.read(1 << 20):
             sys.stdout.buffer.write(block)
         sys.stdout.buffer.flush()
         return handle.tell()
 
 
-def _show(run: Run, seen: Seen) -> None:
-    rows = []
-    for name, stage in seen.record.get("stages", {}).items():
-        seconds = f"{stage['seconds']:.1f} s" if stage.get("seconds") is not None else ""
-        state = stage.get("state", "")
-        # The job had no time to note how this stage ended.
-        state = seen.state if state == "running" and seen.state in ("lost", "cancelled", "failed") else state
-        rows.append([name, state, seconds, stage.get("detail", ""), len(stage.get("outputs", [])) or ""])
-    print_table(_line(run, seen), ["stage", "state", ">time", "result", ">files"], rows)
-    if seen.state in ("failed", "lost"):
-        _tail(run)
-
-
 def _tail(run: Run, lines: int = 5) -> None:
-    if run.log.exists():
-        text = run.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    """Print the end of the logs of what failed."""
+    from deploy.runs import failed_logs
+
+    for path in failed_logs(run):
+        text = path.read_text(encoding="utf-8", errors="replace").splitlines()
         print("\n".join(text[-lines:]), file=sys.stderr)

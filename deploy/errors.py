@@ -19,3 +19,11 @@ class RunNotFoundError(DeployError):
 
 class GatherError(DeployError):
     """Outputs are missing or damaged."""
+
+
+class PreflightError(DeployError):
+    """A check before the submission found something that would fail later."""
+
+
+class SubmitError(DeployError):
+    """The batch system refused a submission or cannot be reached."""

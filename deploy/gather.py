@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from deploy.backends import backend_named
+from deploy.backends.base import Batch
 from deploy.errors import GatherError
 from deploy.runs import Run
-from nntrainer.files import sha256, write_text
+from nntrainer.config.parts import RECORDS
+from nntrainer.files import now, sha256, write_json, write_text
 
 UNFINISHED = ".gathering"
 """File in a directory that is being filled; it holds the manifest's digest."""
@@ -58,9 +61,13 @@ def gather(run: Run, to: Path | None = None) -> Gathered:
         What was gathered: every file of the manifest, and each as the manifest says.
 
     Raises:
-        GatherError: there is no manifest, a file is missing or not what the manifest says, or the directory
-            holds something else.
+        GatherError: a job has not ended well, there is no manifest, a file is missing or not what the manifest
+            says, or the directory holds something else.
     """
+    batch = run.batch()
+    if batch is not None:
+        backend_named(batch.site.backend).fetch(batch)
+        _join(run, batch)
     text, entries = _manifest(run)
     total = sum(entry.size for entry in entries)
     if to is None or to.resolve() == run.path.resolve():
@@ -75,6 +82,21 @@ def gather(run: Run, to: Path | None = None) -> Gathered:
     write_text(to / MANIFEST, text)  # last: a directory with a manifest is complete
     (to / UNFINISHED).unlink(missing_ok=True)
     return Gathered(to, len(entries), total, len(missing))
+
+
+def _join(run: Run, batch: Batch) -> None:
+    """Make one manifest of the records of all parts; a run in one job writes its own."""
+    parts = [job.name for job in batch.jobs if job.stage != "run"]
+    if not parts:
+        return
+    records = {name: run.read(f"{RECORDS}/{name}.json") for name in parts}
+    undone = [name for name, record in records.items() if record.get("state") != "done"]
+    if undone:
+        raise GatherError(
+            f"{run.path}: {', '.join(undone)} left no record of success; `deploy status {run.path}` says why"
+        )
+    files = {each["path"]: each for record in records.values() for each in record["files"]}
+    write_json(run.path / MANIFEST, {"created": now(), "files": [files[path] for path in sorted(files)]})
 
 
 def _manifest(run: Run) -> tuple[str, list[_Entry]]:

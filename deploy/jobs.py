@@ -9,20 +9,57 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class Resources:
+    """What a job asks for; a backend that does not meter something ignores it."""
+
+    cpus: int = 1
+    gpus: int = 0
+    memory_mib: int = 2048
+    disk_mib: int = 4096
+    walltime_s: int = 3600
+
+
+@dataclass(frozen=True)
 class JobSpec:
     """A job before it is submitted.
 
     Attributes:
-        stage: what it does; names its files in the run directory.
+        name: what it is called in its run: the part that it does, or ``run`` for all; names its files.
+        stage: ``run``, ``convert``, ``train``, ``evaluate`` or ``inject``.
         command: the arguments; never a shell's text.
         directory: where it is started, which relative paths of the configuration refer to.
         environment: variables set for it.
+        needs: names of the jobs that must have ended well before.
+        resources: what it asks for.
+        inputs: files and directories of the run that it reads, for jobs that do not see the run directory.
+        outputs: files and directories of the run that it makes.
+        ntuples: ntuples that it reads, as the configuration has them.
     """
 
+    name: str
     stage: str
     command: tuple[str, ...]
     directory: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    resources: Resources = Resources()
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    ntuples: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {**asdict(self), "directory": str(self.directory)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> JobSpec:
+        """Return the job from plain data, as in the record of a run."""
+        values = dict(data)
+        for key in ("command", "needs", "inputs", "outputs", "ntuples"):
+            values[key] = tuple(values[key])
+        values["directory"] = Path(values["directory"])
+        values["resources"] = Resources(**values["resources"])
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -30,25 +67,55 @@ class JobHandle:
     """A submitted job as its backend finds it again.
 
     Attributes:
-        id: number of the job in its run.
-        stage: what it does.
-        host: the machine it runs on.
-        pid: its process on that machine.
-        pid_start_time: when that process began, in clock ticks since boot: tells it from a later one of that pid.
-        boot: identifies that boot of the machine.
-        command: the arguments.
+        name: name of the job in its run.
+        id: what the backend calls it.
         submitted: time in UTC, ISO 8601.
+        details: what else the backend needs, plain data.
     """
 
-    id: int
-    stage: str
-    host: str
-    pid: int
-    pid_start_time: int
-    boot: str
-    command: list[str]
+    name: str
+    id: str
     submitted: str
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class JobSeen:
+    """What can be said about a job now.
+
+    Attributes:
+        name: name of the job in its run.
+        state: waiting (for other jobs), queued, running, held, done, failed, interrupted, cancelled or lost.
+        why: why it is held, queued for long, failed or lost, and what to do.
+        host: the machine it runs or ran on.
+        gpus: the GPUs it was given.
+        exit_code: its exit code, when it has ended.
+    """
+
+    name: str
+    state: str
+    why: str = ""
+    host: str = ""
+    gpus: str = ""
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found: errors stop a submission, warnings do not.
+
+    Attributes:
+        level: ``error`` or ``warning``.
+        where: the key, file or thing it is about.
+        what: what is wrong, with the value and the limit.
+        fix: what to do.
+    """
+
+    level: str
+    where: str
+    what: str
+    fix: str

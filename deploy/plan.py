@@ -1,30 +1,130 @@
-"""A configuration and a site to jobs."""
+"""A configuration and a site to jobs, and the order between them."""
 
 from __future__ import annotations
 
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from deploy.jobs import JobSpec
-from deploy.sites import Site
+from deploy.jobs import JobSpec, Resources
+from deploy.sites import DEFAULTS, ContainerSite, KubernetesSite, LocalSite, Site
+from nntrainer.config import Config
+from nntrainer.config.models import JobNeeds
+from nntrainer.config.parts import Part, ntuples_to_score, parts_of
+from nntrainer.files import expand, is_remote
 
-# What OpenMP, BLAS and TensorFlow read; each would take all CPUs otherwise.
+# What OpenMP, BLAS and TensorFlow read; each would take all CPUs of the machine otherwise.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 
-def plan(run: Path, site: Site, directory: Path) -> list[JobSpec]:
-    """Return the jobs of a run: on one machine, one job that runs all stages.
+def resolved(config: Config, site: Site, directory: Path) -> Config:
+    """Return the configuration as jobs elsewhere read it: no path depends on where it was submitted.
+
+    On Kubernetes paths are those that pods see, and stay as they are.
 
     Args:
-        run: the run directory, with the resolved configuration in it.
+        config: the configuration.
         site: where it is to run.
-        directory: where the job is started.
+        directory: the directory that its relative paths refer to.
 
     Returns:
-        The jobs, in order.
+        The configuration, globs expanded where this machine sees the files.
+
+    Raises:
+        InputError: no file matches a pattern.
     """
-    run = run.resolve()
-    python = str(site.python.expanduser()) if site.python else sys.executable
-    command = (python, "-m", "nntrainer", "run", str(run / "config.yaml"), "--run-dir", str(run))
-    threads = {} if site.resources.cpus is None else dict.fromkeys(THREADS, str(site.resources.cpus))
-    return [JobSpec("run", command, directory.resolve(), {"PYTHONUNBUFFERED": "1", **threads, **site.environment})]
+    if isinstance(site, KubernetesSite):
+        return config
+
+    def absolute(path: str) -> str:
+        return path if is_remote(path) else os.path.normpath(directory / Path(path).expanduser())
+
+    def found(patterns: tuple[str, ...]) -> list[str]:
+        return [absolute(path) for path in expand([absolute(pattern) for pattern in patterns])]
+
+    def of_data(data: dict[str, object]) -> dict[str, object]:
+        samples = [{**sample.model_dump(mode="json"), "files": found(sample.files)} for sample in config.data.samples]
+        return {**data, "samples": samples, "directory": absolute(str(config.data.directory))}
+
+    dump = config.dump()
+    dump["data"] = of_data(dump["data"])
+    if config.inject.files is not None:
+        dump["inject"]["files"] = found(config.inject.files)
+    if config.inject.directory is not None:
+        dump["inject"]["directory"] = absolute(str(config.inject.directory))
+    return Config.model_validate(dump)
+
+
+def resources_of(stage: str, config: Config, site: Site) -> Resources:
+    """Return what a job of a stage asks for: the site's default, unless the configuration says otherwise.
+
+    Args:
+        stage: ``run`` or a stage of the parts.
+        config: the configuration.
+        site: where it is to run.
+
+    Returns:
+        The resources; a training gets a GPU for each worker where the site has GPUs.
+    """
+    found = DEFAULTS[stage]
+    if stage in ("run", "train"):
+        workers = config.training.workers
+        found = replace(found, gpus=workers if site.gpus else 0, cpus=max(found.cpus, workers))
+    asked = config.deploy.resources.get(stage, JobNeeds())  # type: ignore[call-overload]
+    for needs in (site.resources.get(stage), asked):  # type: ignore[call-overload]
+        if needs is not None:
+            found = replace(found, **needs.model_dump(exclude_none=True))
+    return found
+
+
+def plan(config: Config, site: Site, run: Path, directory: Path) -> list[JobSpec]:
+    """Return the jobs of a run.
+
+    Args:
+        config: the configuration as the jobs read it.
+        site: where it is to run.
+        run: the run directory as the jobs see it.
+        directory: where the one job of a single-job run is started; parts start in the run directory.
+
+    Returns:
+        The jobs, each after those that it needs.
+    """
+    python = _program(site)
+    config_file = str(run / "config.yaml")
+    if isinstance(site, LocalSite | ContainerSite) or (config.deploy.jobs or site.jobs) == "single":
+        command = (*python, "run", config_file, "--run-dir", str(run))
+        job = _job("run", "run", command, directory, config, site)
+        files = [*(path for sample in config.data.samples for path in sample.files), *(config.inject.files or ())]
+        return [replace(job, ntuples=tuple(dict.fromkeys(files)))]
+    groups = config.deploy.inject_jobs
+    if not isinstance(site, KubernetesSite):
+        groups = min(groups, len(ntuples_to_score(config)))
+    return [
+        _part_job(part, (*python, "run", "config.yaml", "--run-dir", "."), run, config, site)
+        for part in parts_of(config, groups)
+    ]
+
+
+def _program(site: Site) -> tuple[str, ...]:
+    """Return what is called: in a container the program, elsewhere a module of an interpreter."""
+    if getattr(site, "image", None) and getattr(site, "container", "") != "none":
+        return ("nntrainer",)
+    python = getattr(site, "python", None)
+    here = sys.executable if isinstance(site, LocalSite) else "python3"
+    return (str(python.expanduser()) if python else here, "-m", "nntrainer")
+
+
+def _part_job(part: Part, command: tuple[str, ...], run: Path, config: Config, site: Site) -> JobSpec:
+    job = _job(part.name, part.stage, (*command, "--part", part.name), run, config, site)
+    return replace(job, needs=part.needs, inputs=part.reads, outputs=(*part.writes, part.record), ntuples=part.ntuples)
+
+
+def _job(name: str, stage: str, command: tuple[str, ...], directory: Path, config: Config, site: Site) -> JobSpec:
+    resources = resources_of(stage, config, site)
+    # A site that meters processors gives as many threads; this machine, where nobody asked, gives all.
+    metered = not isinstance(site, LocalSite) or ((needs := site.resources.get(stage)) is not None and needs.cpus)  # type: ignore[call-overload]
+    threads = dict.fromkeys(THREADS, str(resources.cpus)) if metered else {}
+    return JobSpec(
+        name, stage, command, directory, {"PYTHONUNBUFFERED": "1", **threads, **site.environment}, resources=resources
+    )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from typing import Any
 import yaml
 
 from deploy.backends import backend_named
+from deploy.backends.base import Batch
 from deploy.errors import DeployError, RunNotFoundError
-from deploy.jobs import JobHandle, JobSpec
-from deploy.sites import Site
+from deploy.jobs import JobHandle, JobSeen, JobSpec
+from deploy.sites import Site, site_of
 from nntrainer.config import Config
-from nntrainer.errors import Interrupted, nearest
+from nntrainer.config.parts import RECORDS
+from nntrainer.errors import nearest, one_of
 from nntrainer.files import now, write_json, write_text
 
 FINISHED = ("done", "failed", "interrupted", "cancelled", "lost")
@@ -32,11 +35,6 @@ class Run:
     """A run directory."""
 
     path: Path
-
-    @property
-    def log(self) -> Path:
-        """What the job printed."""
-        return self.path / "logs" / "run.log"
 
     def read(self, name: str) -> dict[str, Any]:
         """Return a JSON record of the run, empty where there is none yet."""
@@ -55,37 +53,52 @@ class Run:
         """Change ``deploy.json``, which only deploy writes."""
         write_json(self.path / "deploy.json", self.read("deploy.json") | changes)
 
-    def jobs(self) -> list[JobHandle]:
-        """Return the submitted jobs, also those that a killed deploy had no time to note."""
+    def batch(self) -> Batch | None:
+        """Return the jobs of the run, None where deploy submitted none.
+
+        Also jobs that a killed deploy had no time to note are found.
+        """
         deploy = self.read("deploy.json")
+        if not deploy:
+            return None
+        path = self.path / "deploy.json"
         try:
-            jobs = [JobHandle(**job) for job in deploy.get("jobs", [])]
-        except TypeError:
-            raise DeployError(f"{self.path / 'deploy.json'}: another version of deploy wrote this record") from None
-        return jobs or (backend_named(deploy["backend"]).find(self.path) if "backend" in deploy else [])
+            site = site_of(deploy["site_file"], str(path))
+            jobs = tuple(JobSpec.from_dict(job) for job in deploy["plan"])
+            handles = tuple(JobHandle(**job) for job in deploy["jobs"])
+        except (TypeError, KeyError):
+            raise DeployError(f"{path}: another version of deploy wrote this record") from None
+        batch = Batch(self.path.resolve(), site, jobs, handles, deploy["cancelled"])
+        return batch if handles else replace(batch, handles=tuple(backend_named(site.backend).find(batch)))
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        """Return what the jobs say of themselves: ``run.json`` as ``run``, and the records of the parts by name."""
+        found = {path.stem: self.read(f"{RECORDS}/{path.name}") for path in sorted(self.path.glob(f"{RECORDS}/*.json"))}
+        whole = self.read("run.json")
+        return {"run": whole, **found} if whole else found
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What can be said about a run: its state, why, and its records ``deploy.json`` and ``run.json``."""
+    """What can be said about a run: its state, why, its jobs, and its records."""
 
     state: str
     note: str
+    jobs: tuple[JobSeen, ...]
     deploy: dict[str, Any]
-    record: dict[str, Any]
+    records: dict[str, dict[str, Any]]
 
 
-def create(config: Config, root: Path, name: str | None, site: Site) -> Run:
-    """Make a new run directory with the resolved configuration in it.
+def directory_of(config: Config, root: Path, name: str | None) -> Path:
+    """Return the directory of a new run, which is not made yet.
 
     Args:
         config: the configuration.
         root: the directory of all runs.
         name: name of the run below ``root/<config name>``; time and digest by default.
-        site: where it will run.
 
     Returns:
-        The run.
+        The directory.
 
     Raises:
         DeployError: a run of this name exists, or the name is no file name.
@@ -96,27 +109,71 @@ def create(config: Config, root: Path, name: str | None, site: Site) -> Run:
             "beginning with a letter or digit"
         )
     path = root / config.name / (name or f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{config.digest()[:8]}")
+    if path.exists():
+        raise _exists(path)
+    return path
+
+
+def _exists(path: Path) -> DeployError:
+    hint = f"follow it with `deploy status {path}`, or give another --name"
+    if not (path / "config.yaml").exists():
+        hint = "it holds no configuration, as when a submission was cut off; remove it or give another --name"
+    return DeployError(f"{path}: this run exists already; {hint}")
+
+
+def create(path: Path, config: Config, site: Site, jobs: Sequence[JobSpec], rendered: dict[str, str]) -> Run:
+    """Make a run directory with the configuration, the plan and what will be submitted in it.
+
+    Args:
+        path: the directory.
+        config: the configuration as the jobs read it.
+        site: where they will run.
+        jobs: the plan.
+        rendered: what will be submitted, by file name.
+
+    Returns:
+        The run.
+
+    Raises:
+        DeployError: the directory exists.
+    """
     try:
         path.mkdir(parents=True)
     except FileExistsError:
-        hint = f"follow it with `deploy status {path}`, or give another --name"
-        if not (path / "config.yaml").exists():
-            hint = "it holds no configuration, as when a submission was cut off; remove it or give another --name"
-        raise DeployError(f"{path}: this run exists already; {hint}") from None
-    (path / "logs").mkdir()
+        raise _exists(path) from None
+    for folder in ("logs", "rendered"):
+        (path / folder).mkdir()
     run = Run(path)
-    run.update(site=site.name, backend=site.backend, submitted=now(), name=name, cancelled=None, jobs=[])
+    run.update(
+        format=2,
+        site=site.name,
+        backend=site.backend,
+        submitted=now(),
+        cancelled=None,
+        site_file=site.model_dump(mode="json"),
+        plan=[job.as_dict() for job in jobs],
+        jobs=[],
+        retries=[],
+    )
+    for name, text in rendered.items():
+        write_text(path / "rendered" / name, text)
     write_text(path / "config.yaml", yaml.safe_dump(config.dump(), sort_keys=False, allow_unicode=True))
     return run
 
 
-def submit(run: Run, jobs: Sequence[JobSpec]) -> None:
-    """Submit the jobs of a run, each noted as soon as it is submitted."""
-    backend = backend_named(run.read("deploy.json")["backend"])
-    handles = []
-    for number, job in enumerate(jobs):
-        handles.append(backend.submit(run.path, job, number).as_dict())
-        run.update(jobs=handles)
+def submit(run: Run) -> None:
+    """Submit the jobs of a run and note their handles."""
+    batch = _batch(run)
+    run.update(jobs=[handle.as_dict() for handle in backend_named(batch.site.backend).submit(batch)])
+
+
+def _batch(run: Run) -> Batch:
+    batch = run.batch()
+    if batch is None:
+        raise DeployError(
+            f"{run.path}: deploy submitted no job of this run; see to it where `nntrainer run` was started"
+        )
+    return batch
 
 
 def cancel(run: Run, grace_s: float) -> str:
@@ -135,16 +192,90 @@ def cancel(run: Run, grace_s: float) -> str:
     seen = look(run)
     if seen.state in FINISHED and seen.state != "lost":
         return f"{seen.state} already"
-    if not run.jobs():
-        raise DeployError(f"{run.path}: deploy submitted no job of this run; end it where `nntrainer run` was started")
-    backend = backend_named(seen.deploy["backend"])
-    for job in run.jobs():
-        if backend.alive(job) is None:
-            raise DeployError(f"{run.path}: the job runs on {job.host}; cancel it there")
+    batch = _batch(run)
+    if not batch.handles:
+        raise DeployError(f"{run.path}: no job of this run was submitted; `deploy rm {run.path}` removes it")
+    cancelled = run.read("deploy.json")["cancelled"]
     run.update(cancelled=now())
-    for job in run.jobs():
-        backend.cancel(run.path, job, grace_s)
+    try:
+        backend_named(batch.site.backend).cancel(batch, grace_s)
+    except DeployError:
+        run.update(cancelled=cancelled)
+        raise
     return look(run).state
+
+
+def retry(run: Run) -> list[str]:
+    """Start again what failed, was held, interrupted or lost; what is done stays done.
+
+    Args:
+        run: the run.
+
+    Returns:
+        The names of the jobs that were started again.
+
+    Raises:
+        DeployError: there is nothing to start again, or the run is still going on.
+    """
+    batch, seen = _batch(run), look(run)
+    names = [job.name for job in seen.jobs if job.state in (*FINISHED[1:], "held")] or [
+        job.name for job in batch.jobs if not seen.jobs
+    ]
+    if not names:
+        raise DeployError(f"{run.path}: nothing to try again: the run is {seen.state}")
+    history = [*run.read("deploy.json")["retries"], {"time": now(), "jobs": names, "why": seen.note}]
+    run.update(cancelled=None, retries=history)
+    backend = backend_named(batch.site.backend)
+    handles = backend.retry(replace(batch, cancelled=None), names) if batch.handles else backend.submit(batch)
+    run.update(jobs=[handle.as_dict() for handle in handles])
+    return names
+
+
+def remove(run: Run) -> None:
+    """Remove a run that has ended, and all it left elsewhere.
+
+    Args:
+        run: the run.
+
+    Raises:
+        DeployError: it has not ended.
+    """
+    seen, batch = look(run), run.batch()
+    if seen.state not in FINISHED:
+        raise DeployError(f"{run.path}: the run is {seen.state}; `deploy cancel {run.path}` ends it first")
+    if batch is not None and batch.handles:
+        backend_named(batch.site.backend).remove(batch)
+    shutil.rmtree(run.path)
+
+
+def logs_of(run: Run, job: str | None = None) -> list[Path]:
+    """Return the logs of a run's jobs, brought here and up to date.
+
+    Args:
+        run: the run.
+        job: only this job.
+
+    Returns:
+        The files, in the order of the jobs.
+
+    Raises:
+        DeployError: there is no such job.
+    """
+    batch = run.batch()
+    if batch is None or not batch.handles:
+        return sorted((run.path / "logs").glob("*.log"))
+    names = [each.name for each in batch.jobs]
+    if job is not None and job not in names:
+        raise DeployError(f"{run.path}: there is no job '{job}'; jobs are {one_of(names)}.{nearest(job, names)}")
+    paths = backend_named(batch.site.backend).fetch_logs(batch)
+    return [path for path in paths if job is None or path.stem == job]
+
+
+def failed_logs(run: Run) -> list[Path]:
+    """Return those logs of failed jobs that are here."""
+    seen = look(run)
+    names = [job.name for job in seen.jobs if job.state in FINISHED[1:]] or ["run"]
+    return [path for path in logs_of(run) if path.stem in names and path.exists()]
 
 
 def list_runs(root: Path) -> list[Run]:
@@ -185,61 +316,40 @@ def find(text: str | None, root: Path) -> Run:
 
 
 def look(run: Run) -> Seen:
-    """Return the state of a run, from its records and its processes."""
-    deploy, jobs = run.read("deploy.json"), run.jobs()
-    if jobs:
-        backend = backend_named(deploy["backend"])
-        each = [backend.alive(job) for job in jobs]
-        alive = None if None in each else any(each)
-    elif deploy:  # the submission is under way, or was cut off
+    """Return the state of a run, from its records and its backend."""
+    deploy, batch = run.read("deploy.json"), run.batch()
+    if batch is None:  # started by `nntrainer run` itself
+        return _own(run)
+    if not batch.handles:  # the submission is under way, or was cut off
         age = datetime.now(UTC) - datetime.fromisoformat(deploy["submitted"])
-        alive = None if age.total_seconds() < SUBMITTING_S else False
-    else:  # started by `nntrainer run` itself
-        alive = False if _gone(run.read("run.json")) else None
-    # Read after the process was looked for, so that one which ended just then is not called lost.
-    ended, record = run.read("logs/exit.json"), run.read("run.json")
-    state = state_of(deploy, record, ended, alive)
-    note = ""
-    if jobs and alive is None and not ended:
-        note = f"the job runs on {jobs[0].host}; from here only its records can be seen"
-    elif state == "lost":
-        note = "its process is gone and left no exit code, as after a reboot or `kill -9`; submit it again"
-    elif state in ("failed", "interrupted") and ended:
-        note = f"exit code {ended['exit_code']}"
-    return Seen(state, note, deploy, record)
+        cut_off = age.total_seconds() >= SUBMITTING_S
+        note = "its submission was cut off; `deploy retry` submits it" if cut_off else ""
+        return Seen("lost" if cut_off else "queued", note, (), deploy, run.records())
+    jobs = tuple(backend_named(batch.site.backend).look(batch))
+    state = overall([job.state for job in jobs])
+    return Seen(state, _note(jobs, state), jobs, deploy, run.records())
 
 
-def _gone(record: dict[str, Any]) -> bool:
-    """Return whether the process that wrote ``run.json`` ran on this machine and does not any more."""
+def overall(states: Sequence[str]) -> str:
+    """Return the state of a run from those of its jobs: what is still going on before what has ended."""
+    order = ("running", "queued", "held", "failed", "lost", "interrupted", "cancelled")
+    return next((state for state in order if state in states), "queued" if "waiting" in states else "done")
+
+
+def _note(jobs: Sequence[JobSeen], state: str) -> str:
+    """Return why, from the first job that has that state and says why."""
+    for job in jobs:
+        if job.why and (job.state == state or job.state == "held" or state in ("running", "queued")):
+            return job.why if len(jobs) == 1 else f"{job.name}: {job.why}"
+    return ""
+
+
+def _own(run: Run) -> Seen:
+    """Return what ``run.json`` says, unless the process that wrote it ran on this machine and does not any more."""
+    record = run.read("run.json")
     pid, here = record.get("pid"), record.get("host") == socket.gethostname()
-    return bool(here and pid and not Path(f"/proc/{pid}").exists())
-
-
-def state_of(deploy: dict[str, Any], record: dict[str, Any], ended: dict[str, Any], alive: bool | None) -> str:
-    """Derive the state of a run from its records.
-
-    Args:
-        deploy: ``deploy.json``.
-        record: ``run.json``, written by the job itself.
-        ended: ``logs/exit.json``, written when the job's process has ended.
-        alive: whether the process runs; None where that cannot be known from here.
-
-    Returns:
-        queued, running, done, failed, interrupted, cancelled or lost.
-    """
-    said = record.get("state")
-    if ended:
-        code = ended["exit_code"]
-        if code == 0 and said in (None, "done"):
-            return "done"
-        if deploy.get("cancelled"):
-            return "cancelled"
-        # Success with a record that does not say so is none.
-        return "interrupted" if code == Interrupted.exit_code else "failed"
-    if alive:
-        return "running"
-    if said in ("done", "failed", "interrupted") and not (said != "done" and deploy.get("cancelled")):
-        return str(said)
-    if alive is None:
-        return "running" if record else "queued"
-    return "cancelled" if deploy.get("cancelled") else "lost"
+    gone = bool(here and pid and not Path(f"/proc/{pid}").exists())
+    state = str(record.get("state", "queued"))
+    if state not in FINISHED and gone:
+        return Seen("lost", "its process is gone; the same `nntrainer run` goes on", (), {}, run.records())
+    return Seen(state, "", (), {}, run.records())

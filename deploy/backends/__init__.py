@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from deploy.backends.base import Backend
+
+BACKENDS = {
+    "local": ("deploy.backends.local", "LocalBackend"),
+}
 
 
 def backend_named(name: str) -> Backend:
@@ -20,10 +25,11 @@ def backend_named(name: str) -> Backend:
     Raises:
         DeployError: there is no such backend, as when a newer deploy wrote the record.
     """
-    if name == "local":
-        from deploy.backends.local import LocalBackend
-
-        return LocalBackend()
     from deploy.errors import DeployError
+    from nntrainer.errors import one_of
 
-    raise DeployError(f"there is no backend '{name}'; backends are 'local'")
+    if name not in BACKENDS:
+        raise DeployError(f"there is no backend '{name}'; backends are {one_of(BACKENDS)}")
+    module, backend = BACKENDS[name]
+    made: Backend = getattr(importlib.import_module(module), backend)()
+    return made

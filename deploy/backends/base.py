@@ -2,30 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from deploy.jobs import JobHandle, JobSpec
+from deploy.jobs import Finding, JobHandle, JobSeen, JobSpec
 from deploy.sites import Site
+from nntrainer.config import Config
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The jobs of a run, with all that a backend needs to find them again, from any machine that sees the run.
+
+    Attributes:
+        run: the run directory, absolute.
+        site: where they run.
+        jobs: what is to be run, each job after those that it needs.
+        handles: the submitted jobs.
+        cancelled: when they were cancelled, ISO 8601; None otherwise.
+    """
+
+    run: Path
+    site: Site
+    jobs: tuple[JobSpec, ...]
+    handles: tuple[JobHandle, ...] = ()
+    cancelled: str | None = None
+
+    @property
+    def logs(self) -> Path:
+        """Where the jobs' output goes: ``<job>.log``."""
+        return self.run / "logs"
 
 
 class Backend(Protocol):
-    """Submits jobs, and finds them again from the run directory alone."""
+    """Submits the jobs of a run, and finds them again from the run directory alone."""
 
-    def check(self, site: Site) -> None:
-        """Raise SiteError if jobs of this site cannot run."""
+    def check(self, batch: Batch, config: Config) -> list[Finding]:
+        """Return what would go wrong, or may, before anything is submitted."""
 
-    def render(self, job: JobSpec) -> str:
-        """Return exactly what would be submitted, as text."""
+    def render(self, batch: Batch) -> dict[str, str]:
+        """Return exactly what would be submitted: texts by file name; the same for the same batch."""
 
-    def submit(self, run: Path, job: JobSpec, number: int) -> JobHandle:
-        """Submit a job of a run directory."""
+    def submit(self, batch: Batch) -> list[JobHandle]:
+        """Submit the jobs; what `render` returned lies in ``rendered/``."""
 
-    def find(self, run: Path) -> list[JobHandle]:
+    def find(self, batch: Batch) -> list[JobHandle]:
         """Return the jobs of a run whose submission was cut off before it was recorded."""
 
-    def alive(self, handle: JobHandle) -> bool | None:
-        """Return whether a job runs; None where that cannot be known from here."""
+    def look(self, batch: Batch) -> list[JobSeen]:
+        """Return the state of every job."""
 
-    def cancel(self, run: Path, handle: JobHandle, grace_s: float) -> None:
-        """End a job, gently first."""
+    def fetch_logs(self, batch: Batch) -> list[Path]:
+        """Bring the jobs' logs up to date and return them, in the order of the jobs."""
+
+    def fetch(self, batch: Batch) -> None:
+        """Bring the outputs of the jobs that have ended into the run directory; what is there already stays."""
+
+    def cancel(self, batch: Batch, grace_s: float) -> None:
+        """End all jobs, gently first; nothing of them stays in any queue."""
+
+    def retry(self, batch: Batch, names: Sequence[str]) -> list[JobHandle]:
+        """Start jobs that failed, were held or lost again, and return the handles of the whole run."""
+
+    def remove(self, batch: Batch) -> None:
+        """Remove what the run left elsewhere; its jobs have ended."""

@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     SerializeAsAny,
@@ -291,10 +292,28 @@ class Inject(Closed):
     directory: Path | None = Field(None, description="Where scored files go; 'scored' in the run if absent.")
 
 
+StageName = Literal["run", "convert", "train", "evaluate", "inject"]
+
+
+class JobNeeds(Closed):
+    """What the jobs of a stage ask for, where it is not what the site gives by default."""
+
+    cpus: PositiveInt | None = Field(None, description="Processors; one thread each.")
+    gpus: NonNegativeInt | None = Field(None, description="GPUs; for training as many as workers if absent.")
+    memory_mib: PositiveInt | None = Field(None, description="Memory in MiB.")
+    disk_mib: PositiveInt | None = Field(None, description="Scratch space in MiB.")
+    walltime_s: PositiveInt | None = Field(None, description="Longest time it may run, in seconds.")
+
+
 class Deploy(Closed):
-    """Where it runs, unless the command line says otherwise."""
+    """Where and how it runs, unless the command line says otherwise; changes no result."""
 
     site: Name = Field("local", description="Site that `deploy submit` uses by default.")
+    jobs: Literal["single", "parts"] | None = Field(
+        None, description="One job for everything, or one for each sample, fold and group; the site's way if absent."
+    )
+    inject_jobs: PositiveInt = Field(1, description="Groups of ntuples, each scored by a job of its own.")
+    resources: dict[StageName, JobNeeds] = Field({}, description="What the jobs of a stage ask for.")
 
 
 class Config(Closed):

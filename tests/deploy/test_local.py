@@ -13,17 +13,20 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from deploy import runs
+from deploy.backends.base import Batch
 from deploy.backends.local import LocalBackend
+from deploy.backends.process import state_of
 from deploy.errors import DeployError, GatherError, RunNotFoundError
 from deploy.gather import gather
 from deploy.jobs import JobSpec
-from deploy.runs import Run, look, state_of
+from deploy.runs import Run, look
 from deploy.sites import LOCAL
 from nntrainer.config import load_config
 
@@ -39,15 +42,24 @@ def root(tmp_path: Path) -> Iterator[Path]:
     root = tmp_path / "runs"
     yield root
     for run in runs.list_runs(root):
-        for job in LocalBackend().find(run.path):
-            LocalBackend().cancel(run.path, job, grace_s=0)
+        with suppress(DeployError):
+            runs.cancel(run, grace_s=0)
+
+
+def made(root: Path, command: tuple[str, ...], name: str | None = None) -> Run:
+    """Make a run of this command in place of ``nntrainer run``."""
+    config = load_config(CONFIG)
+    path = runs.directory_of(config, root, name)
+    root.mkdir(parents=True, exist_ok=True)
+    job = JobSpec("run", "run", command, root, {"DIRECTORY": str(path)})
+    rendered = LocalBackend().render(Batch(path.resolve(), LOCAL, (job,)))
+    return runs.create(path, config, LOCAL, [job], rendered)
 
 
 def start(root: Path, code: str, *arguments: str, name: str | None = None) -> Run:
     """Submit a few lines of Python in place of ``nntrainer run``."""
-    run = runs.create(load_config(CONFIG), root, name, LOCAL)
-    command = (sys.executable, "-u", "-c", textwrap.dedent(code), *arguments)
-    runs.submit(run, [JobSpec("run", command, root, {"DIRECTORY": str(run.path)})])
+    run = made(root, (sys.executable, "-u", "-c", textwrap.dedent(code), *arguments), name)
+    runs.submit(run)
     return run
 
 
@@ -75,7 +87,7 @@ def ended(run: Run) -> str:
 
 
 def log(run: Run) -> str:
-    return run.log.read_text(encoding="utf-8")
+    return (run.path / "logs/run.log").read_text(encoding="utf-8")
 
 
 def processes_of(run: Run) -> list[int]:
@@ -94,34 +106,34 @@ def processes_of(run: Run) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("deploy_json", "run_json", "exit_json", "alive", "state"),
+    ("cancelled", "run_json", "exit_json", "alive", "state"),
     [
-        ({}, {}, {}, None, "queued"),
-        ({}, {}, {}, True, "running"),
-        ({}, {"state": "running"}, {}, True, "running"),
-        ({}, {"state": "running"}, {}, None, "running"),
-        ({}, {"state": "running"}, {}, False, "lost"),
-        ({}, {}, {}, False, "lost"),
-        ({}, {"state": "done"}, {}, True, "running"),  # it is about to end
-        ({}, {"state": "done"}, {}, False, "done"),  # the supervisor was killed, not the job
-        ({}, {"state": "failed"}, {}, False, "failed"),
-        ({}, {"state": "done"}, {}, None, "done"),  # another machine
-        ({}, {"state": "done"}, {"exit_code": 0}, False, "done"),
-        ({}, {}, {"exit_code": 0}, False, "done"),
-        ({}, {"state": "running"}, {"exit_code": 0}, False, "failed"),  # no success that was not recorded
-        ({}, {"state": "running"}, {"exit_code": 1}, False, "failed"),
-        ({}, {"state": "interrupted"}, {"exit_code": 85}, False, "interrupted"),
-        ({"cancelled": "now"}, {"state": "interrupted"}, {"exit_code": 85}, False, "cancelled"),
-        ({"cancelled": "now"}, {"state": "running"}, {"exit_code": 137}, False, "cancelled"),
-        ({"cancelled": "now"}, {"state": "running"}, {}, False, "cancelled"),
-        ({"cancelled": "now"}, {"state": "running"}, {}, True, "running"),
-        ({"cancelled": "now"}, {"state": "done"}, {"exit_code": 0}, False, "done"),  # it was faster
+        (None, {}, {}, None, "queued"),
+        (None, {}, {}, True, "running"),
+        (None, {"state": "running"}, {}, True, "running"),
+        (None, {"state": "running"}, {}, None, "running"),
+        (None, {"state": "running"}, {}, False, "lost"),
+        (None, {}, {}, False, "lost"),
+        (None, {"state": "done"}, {}, True, "running"),  # it is about to end
+        (None, {"state": "done"}, {}, False, "done"),  # the supervisor was killed, not the job
+        (None, {"state": "failed"}, {}, False, "failed"),
+        (None, {"state": "done"}, {}, None, "done"),  # another machine
+        (None, {"state": "done"}, {"exit_code": 0}, False, "done"),
+        (None, {}, {"exit_code": 0}, False, "done"),
+        (None, {"state": "running"}, {"exit_code": 0}, False, "failed"),  # no success that was not recorded
+        (None, {"state": "running"}, {"exit_code": 1}, False, "failed"),
+        (None, {"state": "interrupted"}, {"exit_code": 85}, False, "interrupted"),
+        ("now", {"state": "interrupted"}, {"exit_code": 85}, False, "cancelled"),
+        ("now", {"state": "running"}, {"exit_code": 137}, False, "cancelled"),
+        ("now", {"state": "running"}, {}, False, "cancelled"),
+        ("now", {"state": "running"}, {}, True, "running"),
+        ("now", {"state": "done"}, {"exit_code": 0}, False, "done"),  # it was faster
     ],
 )
 def test_state(
-    deploy_json: dict[str, Any], run_json: dict[str, Any], exit_json: dict[str, Any], alive: bool | None, state: str
+    cancelled: str | None, run_json: dict[str, Any], exit_json: dict[str, Any], alive: bool | None, state: str
 ) -> None:
-    assert state_of(deploy_json, run_json, exit_json, alive) == state
+    assert state_of(cancelled, run_json, exit_json, alive) == state
 
 
 # Submit, follow, end
@@ -136,9 +148,9 @@ def test_a_run_from_start_to_end(root: Path) -> None:
     assert run.path.parent == root / "minimal"
     assert load_config(run.path / "config.yaml") == load_config(CONFIG)
     (job,) = run.read("deploy.json")["jobs"]
-    assert (job["id"], job["stage"], job["host"]) == (0, "run", socket.gethostname())
-    assert job["command"][0] == sys.executable
-    assert job["pid_start_time"] > 0
+    assert (job["name"], job["details"]["host"]) == ("run", socket.gethostname())
+    assert job["id"] == str(job["details"]["pid"]) and job["details"]["command"][0] == sys.executable
+    assert job["details"]["pid_start_time"] > 0
     assert run.read("logs/exit.json")["exit_code"] == 0
     assert not list(run.path.rglob("*.part"))
 
@@ -189,8 +201,8 @@ def test_status_shows_the_stages(root: Path) -> None:
 
 
 def test_a_program_that_does_not_exist(root: Path) -> None:
-    run = runs.create(load_config(CONFIG), root, None, LOCAL)
-    runs.submit(run, [JobSpec("run", ("/nowhere/python",), root)])
+    run = made(root, ("/nowhere/python",))
+    runs.submit(run)
     assert ended(run) == "failed"
     assert run.read("logs/exit.json")["exit_code"] == 127
     assert "/nowhere/python cannot be started: No such file or directory" in log(run)
@@ -229,7 +241,7 @@ def test_hostile_arguments_stay_arguments(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", "../x", "a/b", "a b", ".hidden", "-x", "x\n", "é", "$(id)", "x" * 101])
 def test_hostile_names_are_refused(root: Path, name: str) -> None:
     with pytest.raises(DeployError, match=r"--name .*beginning with a letter or digit"):
-        runs.create(load_config(CONFIG), root, name, LOCAL)
+        runs.directory_of(load_config(CONFIG), root, name)
     assert not root.exists()
 
 
@@ -238,7 +250,11 @@ def test_hostile_values_are_refused_or_kept(root: Path, tmp_path: Path, monkeypa
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "--set name" in refused.stderr and "Traceback" not in refused.stderr
     assert not root.exists()
-    # The real `nntrainer run`, in a directory without the inputs; --set wins over the environment there, too.
+    # The real `nntrainer run`, in a directory without good inputs; --set wins over the environment there, too.
+    ntuples = tmp_path / "demo/ntuples"
+    ntuples.mkdir(parents=True)
+    for name in ("ttH", "ttbb"):
+        (ntuples / f"{name}.root").write_bytes(b"hello" * 99)
     monkeypatch.setenv("NNTRAINER__TRAINING__EPOCHS", "5")
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.chdir(tmp_path)
@@ -254,7 +270,7 @@ def test_hostile_values_are_refused_or_kept(root: Path, tmp_path: Path, monkeypa
     assert (config.data.tree, config.training.epochs) == (tree, 3)
     waited = deploy("wait", run.path)
     assert waited.returncode == 1
-    assert "demo/ntuples" in waited.stderr and "another configuration" not in log(run)
+    assert "ttH.root: not a ROOT file" in waited.stderr and "another configuration" not in log(run)
     assert not list(tmp_path.rglob("owned"))
 
 
@@ -342,7 +358,7 @@ def test_cancel_kills_what_does_not_listen(root: Path) -> None:
 def test_cancel_ends_what_a_killed_supervisor_left(root: Path) -> None:
     run = start(root, SLEEP)
     until(lambda: "begun" in log(run))
-    os.kill(run.jobs()[0].pid, signal.SIGKILL)
+    os.kill(int(run.read("deploy.json")["jobs"][0]["id"]), signal.SIGKILL)
     assert ended(run) == "lost"
     assert len(processes_of(run)) == 1
     assert runs.cancel(run, grace_s=1) == "cancelled"
@@ -355,7 +371,7 @@ def test_another_process_of_the_same_number_is_left_alone(root: Path) -> None:
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
         (job,) = run.read("deploy.json")["jobs"]
-        run.update(jobs=[job | {"pid": bystander.pid}])
+        run.update(jobs=[job | {"details": job["details"] | {"pid": bystander.pid}}])
         (run.path / "logs/exit.json").unlink()
         assert look(run).state == "lost"
         assert runs.cancel(run, grace_s=0) == "cancelled"
@@ -368,7 +384,7 @@ def test_another_process_of_the_same_number_is_left_alone(root: Path) -> None:
 def test_on_another_machine_only_records_are_seen(root: Path) -> None:
     run = start(root, SLEEP)
     (job,) = run.read("deploy.json")["jobs"]
-    run.update(jobs=[job | {"host": "elsewhere.example"}])
+    run.update(jobs=[job | {"details": job["details"] | {"host": "elsewhere.example"}}])
     seen = look(run)
     assert (seen.state, "runs on elsewhere.example" in seen.note) == ("queued", True)
     with pytest.raises(DeployError, match=r"runs on elsewhere\.example; cancel it there"):
@@ -416,7 +432,9 @@ def test_killing_deploy_while_it_follows_loses_nothing(root: Path, number: int) 
         print("ended")
         """,
     )
-    with subprocess.Popen(command("logs", "-f", run.path), cwd=REPOSITORY, stdout=subprocess.PIPE) as follower:
+    # A shell that runs these tests in the background lets its children ignore SIGINT.
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen(command("logs", "-f", run.path), cwd=REPOSITORY, stdout=subprocess.PIPE, **heard) as follower:
         assert follower.stdout is not None
         assert follower.stdout.readline() == b"begun\n"
         follower.send_signal(number)
@@ -436,21 +454,22 @@ def test_a_job_that_deploy_could_not_note_is_found(root: Path) -> None:
 
 
 def test_a_submission_that_was_cut_off_does_not_wait_forever(root: Path) -> None:
-    run = runs.create(load_config(CONFIG), root, "cut", LOCAL)
+    run = made(root, ("true",), "cut")
     assert look(run).state == "queued"
     run.update(submitted="2020-01-01T00:00:00+00:00")
     assert look(run).state == "lost"
     (run.path / "config.yaml").unlink()
     with pytest.raises(DeployError, match="as when a submission was cut off; remove it"):
-        runs.create(load_config(CONFIG), root, "cut", LOCAL)
+        made(root, ("true",), "cut")
 
 
 def test_killing_submit_at_any_moment_loses_no_job(root: Path, tmp_path: Path) -> None:
     site = tmp_path / "quick.yaml"
     site.write_text(f"{{name: quick, backend: local, python: {shutil.which('true')}}}")
     names = [f"run{i}" for i in range(10)]
+    files = [part for i in (0, 1) for part in ("--set", f"data.samples.{i}.files={site}")]
     for step, name in enumerate(names):
-        line = command("submit", CONFIG, "--site-file", site, "--name", name, root=root)
+        line = command("submit", CONFIG, "--site-file", site, "--name", name, *files, root=root)
         with subprocess.Popen(line, cwd=REPOSITORY, stdout=subprocess.DEVNULL) as job:
             time.sleep(0.1 + 0.06 * step)
             job.kill()
@@ -461,7 +480,7 @@ def test_killing_submit_at_any_moment_loses_no_job(root: Path, tmp_path: Path) -
             assert ended(run) == "done"
         else:
             assert look(run).state == "queued"
-    last = deploy("submit", CONFIG, "--site-file", site, "--name", "last", root=root)
+    last = deploy("submit", CONFIG, "--site-file", site, "--name", "last", *files, root=root)
     assert deploy("wait", last.stdout.strip()).returncode == 0
 
 

@@ -1,6 +1,6 @@
-"""Runs a command for the local backend and records how it ended.
+"""Runs the command of a job in the background and records how it ended.
 
-``python -m deploy.backends.local_job RUN NUMBER STAGE COMMAND…``
+``python -m deploy.backends.supervisor RUN JOB COMMAND…``
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from deploy.backends.local import handle_of
+from deploy.backends.process import handle_of
 from nntrainer.files import now, write_json
 
 CANNOT_START = 127
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
         os.read(ready, 1)  # until the other has noted its process id, or is gone
         return 0
     os.close(ready)
-    logs, number, stage, command = Path(arguments[0]) / "logs", int(arguments[1]), arguments[2], arguments[3:]
+    logs, name, command = Path(arguments[0]) / "logs", arguments[1], arguments[2:]
     stopped: list[int] = []
     process: subprocess.Popen[bytes] | None = None
 
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # If deploy is killed before it has noted this process, the job is found again by this file.
-    write_json(logs / "job.json", handle_of(os.getpid(), number, stage, command).as_dict())
+    write_json(logs / "job.json", handle_of(os.getpid(), name, command).as_dict())
     os.close(started)
     try:
         if not stopped:
