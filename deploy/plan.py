@@ -94,9 +94,10 @@ def plan(config: Config, site: Site, run: Path, directory: Path) -> list[JobSpec
     config_file = str(run / "config.yaml")
     if isinstance(site, LocalSite | ContainerSite) or (config.deploy.jobs or site.jobs) == "single":
         command = (*python, "run", config_file, "--run-dir", str(run))
-        job = _job("run", "run", command, directory, config, site)
+        job = _job("run", "run", command, directory if isinstance(site, LocalSite) else run, config, site)
         files = [*(path for sample in config.data.samples for path in sample.files), *(config.inject.files or ())]
-        return [replace(job, ntuples=tuple(dict.fromkeys(files)))]
+        made = [str(config.data.directory), *([str(config.inject.directory)] if config.inject.directory else [])]
+        return [replace(job, ntuples=tuple(dict.fromkeys(files)), outputs=tuple(made))]
     groups = config.deploy.inject_jobs
     if not isinstance(site, KubernetesSite):
         groups = min(groups, len(ntuples_to_score(config)))

@@ -101,7 +101,7 @@ class ContainerSite(_Site):
     backend: Literal["container"]
     image: str = Field(description="A .sif file, or an image of the engine.")
     engine: Literal["auto", "docker", "podman", "apptainer"] = Field("auto", description="What runs the container.")
-    gpu: bool = Field(True, description="Give the container the GPUs of this machine.")
+    gpu: bool | Literal["auto"] = Field("auto", description="Give the container the GPUs; auto: if there are any.")
     binds: tuple[Path, ...] = Field((), description="Directories that the container sees besides the run's and inputs.")
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 BACKENDS = {
     "local": ("deploy.backends.local", "LocalBackend"),
+    "container": ("deploy.backends.container", "ContainerBackend"),
 }
 
 
