@@ -25,6 +25,11 @@ demo: venv ## Generate toy ntuples and run the main job on the local site
 test: venv ## Run all tests
 	$(BIN)/python -m pytest
 
+.PHONY: condor-pool
+condor-pool: ## A throw-away HTCondor pool on this machine (ACTION=start|stop|status|...; needs root)
+	@condor/pool/pool.sh $(ACTION)
+ACTION ?= start
+
 .PHONY: lint
 lint: venv ## Format, lint, types, docstrings, import contracts
 	$(BIN)/ruff format --check .

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The first process of the pool, in mount and process namespaces of its own (pool.sh start): makes the root file system
 # its own / and becomes condor_master. Apptainer refuses a chroot, hence pivot_root.
-#   inside.sh ROOT STATE FOLDER...    the folders of the host that the pool sees under the same names
+#   inside.sh ROOT STATE CGROUP FOLDER...    the folders of the host that the pool sees under the same names
 set -euo pipefail
-root=$1 state=$2
-shift 2
+root=$1 state=$2 cgroup=$3
+shift 3
 # /proc is still that of the host, so this is the host's number of this process; the start time tells it from a later
 # process with the same number.
 read -r -a stat </proc/self/stat
@@ -22,8 +22,8 @@ mount --rbind /dev dev
 if [ -w /sys/fs/cgroup/memory ]; then
   mount -t tmpfs tmpfs sys/fs/cgroup
   for controller in memory freezer devices cpuacct; do
-    mkdir -p "/sys/fs/cgroup/$controller/nntrainer-pool" "sys/fs/cgroup/$controller"
-    mount --bind "/sys/fs/cgroup/$controller/nntrainer-pool" "sys/fs/cgroup/$controller"
+    mkdir -p "/sys/fs/cgroup/$controller/$cgroup" "sys/fs/cgroup/$controller"
+    mount --bind "/sys/fs/cgroup/$controller/$cgroup" "sys/fs/cgroup/$controller"
   done
   ln -s cpuacct "sys/fs/cgroup/cpu,cpuacct"
 fi

@@ -21,11 +21,11 @@ fail() {
   exit "${2:-1}"
 }
 [ "$(id -u)" = 0 ] || fail "needs root, for namespaces, mounts and the jobs' user: sudo $self $*"
-# Under sudo all is kept in the cache of the one who called, where his client finds it.
-[ -z "${SUDO_USER:-}" ] || HOME=$(getent passwd "$SUDO_USER" | cut -d: -f6)
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/nntrainer
-state=${NNTRAINER_POOL_DIR:-$cache}/condor-pool
-client=$state/client
+[ -z "${NNTRAINER_POOL_DIR:-}" ] || NNTRAINER_POOL_DIR=$(realpath -m "$NNTRAINER_POOL_DIR")
+state=${NNTRAINER_POOL_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/nntrainer}/condor-pool
+# Not in root's cache, which the jobs' user cannot read.
+client=${NNTRAINER_POOL_DIR:-/run/nntrainer-pool}/client
+cgroup=nntrainer-pool-$(cksum <<<"$state" | cut -d ' ' -f 1)
 
 # The host's number of the pool's first process; fails when it is not running.
 pool_pid() {
@@ -62,14 +62,17 @@ write_changes() {
   install -d -o "$user" -g "$group" -m 700 "$state/changes$(cut -d: -f6 <<<"$entry")"
   printf '127.0.0.1 %s\n' localhost "$(hostname)" >"$etc/hosts"
   cp "$here/pool.config" "$etc/condor/config.d/99-pool"
+  install -D "$here/job_wrapper.sh" "$state/changes/usr/local/libexec/job_wrapper"
   cat >"$etc/condor/config.d/99-this-machine" <<TEXT
 COLLECTOR_HOST = 127.0.0.1:$port
 SINGULARITY_BIND_EXPR = "${shared//:/,}"
 TEXT
 }
 
-# Everything a client on this machine needs, with no look at ~/.condor or /etc/condor.
+# Everything a client on this machine needs, with no look at ~/.condor or /etc/condor. The library takes a token only from
+# a file of the one who runs it; whoever runs it, it names the jobs' user.
 write_client() {
+  local who
   cat >"$client/condor_config" <<TEXT
 CONDOR_HOST = 127.0.0.1
 COLLECTOR_HOST = 127.0.0.1:$port
@@ -78,11 +81,14 @@ ENABLE_IPV6 = False
 UID_DOMAIN = $domain
 FILESYSTEM_DOMAIN = $domain
 SEC_CLIENT_AUTHENTICATION_METHODS = IDTOKENS
-SEC_TOKEN_DIRECTORY = $client/tokens.d
-SEC_TOKEN_SYSTEM_DIRECTORY = $client/tokens.d
+SEC_TOKEN_DIRECTORY = $client/tokens/\$(USERNAME)
+SEC_TOKEN_SYSTEM_DIRECTORY = $client/tokens/\$(USERNAME)
 TEXT
-  (umask 077 && inside condor_token_create -identity "$user@$domain" >"$client/tokens.d/pool")
-  chown -R "$user:$group" "$client"
+  for who in root "$user"; do
+    install -d -o "$who" -m 700 "$client/tokens/$who"
+    (umask 077 && inside condor_token_create -identity "$user@$domain" >"$client/tokens/$who/pool")
+    chown "$who" "$client/tokens/$who/pool"
+  done
 }
 
 start() {
@@ -92,13 +98,13 @@ start() {
     usage
     return
   fi
+  ! (: </dev/tcp/127.0.0.1/"$port") 2>/dev/null || fail "port $port is taken: set NNTRAINER_POOL_PORT"
   [ "$user" != root ] || fail "jobs cannot be owned by root: name another user in NNTRAINER_POOL_USER"
   id "$user" >/dev/null 2>&1 || useradd --create-home --shell /bin/bash "$user"
   group=$(id -gn "$user")
-  [ -d "$cache" ] || install -d -o "${SUDO_USER:-root}" "$cache"
-  root=$(XDG_CACHE_HOME=${cache%/nntrainer} "$here/build_root.sh")
-  rm -rf "$state"
-  mkdir -p "$state"/{changes,work,root,log,client/tokens.d}
+  root=$("$here/build_root.sh")
+  rm -rf "$state" "$client"
+  mkdir -p "$state"/{changes,work,root,log} "$client"
   chmod 777 "$state/log"
   IFS=: read -r -a folders <<<"$shared"
   [ -d "${folders[0]}" ] || install -d -o "$user" -g "$group" "${folders[0]}"
@@ -106,7 +112,8 @@ start() {
   # Lets an unprivileged Apptainer mount SIF files; without it they are unpacked for every job.
   chmod 666 /dev/fuse
   setsid unshare --mount --pid --fork --propagation private \
-    "$here/inside.sh" "$root" "$state" /tmp "${here%/condor/pool}" "${folders[@]}" >"$state/log/start.log" 2>&1 </dev/null &
+    "$here/inside.sh" "$root" "$state" "$cgroup" /tmp "${here%/condor/pool}" "${folders[@]}" \
+    >"$state/log/start.log" 2>&1 </dev/null &
   for _ in $(seq 60); do
     sleep 0.5
     answers && break
@@ -117,24 +124,23 @@ start() {
 }
 
 stop() {
-  local pid folder
-  if ! pid=$(pool_pid); then
-    echo "The pool is not running"
-    return
+  local pid folder was="was not running"
+  if pid=$(pool_pid); then
+    # SIGQUIT is HTCondor's fast shutdown. The end of a namespace's first process ends all others in it, and its mounts.
+    kill -QUIT "$pid"
+    for _ in $(seq 40); do
+      pool_pid >/dev/null || break
+      sleep 0.25
+    done
+    ! pool_pid >/dev/null || kill -KILL "$pid"
+    while pool_pid >/dev/null; do sleep 0.1; done
+    was="has stopped"
   fi
-  # SIGQUIT is HTCondor's fast shutdown. The end of a namespace's first process ends all others in it, and its mounts.
-  kill -QUIT "$pid"
-  for _ in $(seq 40); do
-    pool_pid >/dev/null || break
-    sleep 0.25
-  done
-  ! pool_pid >/dev/null || kill -KILL "$pid"
-  while pool_pid >/dev/null; do sleep 0.1; done
-  for folder in /sys/fs/cgroup/*/nntrainer-pool; do
+  for folder in /sys/fs/cgroup/*/"$cgroup"; do
     [ ! -d "$folder" ] || find "$folder" -depth -type d -exec rmdir {} +
   done
-  rm -rf "$state"/{pid,changes,work,root,client} # the logs stay until the next start
-  echo "The pool has stopped"
+  rm -rf "$client" "$state"/{pid,changes,work,root} # the logs stay until the next start
+  echo "The pool $was"
 }
 
 as_user() {
