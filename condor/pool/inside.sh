@@ -17,6 +17,9 @@ mkdir -p old
 mount -t proc proc proc
 mount --rbind /sys sys
 mount --rbind /dev dev
+# Lets an unprivileged Apptainer mount SIF files; without it they are unpacked for every job.
+mknod -m 666 "$state/fuse" c 10 229
+mount --bind "$state/fuse" dev/fuse
 # Memory limits need cgroups. The pool gets a folder of its own in each hierarchy and sees nothing else; of the old kind
 # (version 1) HTCondor knows cpu and cpuacct only as one, so where they are two it is shown cpuacct.
 if [ -w /sys/fs/cgroup/memory ]; then

@@ -109,8 +109,6 @@ start() {
   IFS=: read -r -a folders <<<"$shared"
   [ -d "${folders[0]}" ] || install -d -o "$user" -g "$group" "${folders[0]}"
   write_changes
-  # Lets an unprivileged Apptainer mount SIF files; without it they are unpacked for every job.
-  chmod 666 /dev/fuse
   setsid unshare --mount --pid --fork --propagation private \
     "$here/inside.sh" "$root" "$state" "$cgroup" /tmp "${here%/condor/pool}" "${folders[@]}" \
     >"$state/log/start.log" 2>&1 </dev/null &
@@ -139,7 +137,7 @@ stop() {
   for folder in /sys/fs/cgroup/*/"$cgroup"; do
     [ ! -d "$folder" ] || find "$folder" -depth -type d -exec rmdir {} +
   done
-  rm -rf "$client" "$state"/{pid,changes,work,root} # the logs stay until the next start
+  rm -rf "$client" "$state"/{pid,fuse,changes,work,root} # the logs stay until the next start
   echo "The pool $was"
 }
 
