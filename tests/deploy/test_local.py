@@ -432,9 +432,14 @@ def test_killing_deploy_while_it_follows_loses_nothing(root: Path, number: int) 
         print("ended")
         """,
     )
-    # A shell that runs these tests in the background lets its children ignore SIGINT.
-    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    with subprocess.Popen(command("logs", "-f", run.path), cwd=REPOSITORY, stdout=subprocess.PIPE, **heard) as follower:
+
+    def hear() -> None:
+        """A shell's & and nohup let their children ignore these."""
+        for each in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(each, signal.SIG_DFL)
+
+    line = command("logs", "-f", run.path)
+    with subprocess.Popen(line, cwd=REPOSITORY, stdout=subprocess.PIPE, preexec_fn=hear) as follower:
         assert follower.stdout is not None
         assert follower.stdout.readline() == b"begun\n"
         follower.send_signal(number)
