@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import socket
@@ -15,7 +14,7 @@ from typing import Any
 import yaml
 
 from deploy.backends import backend_named
-from deploy.backends.base import Batch
+from deploy.backends.base import Batch, read_record
 from deploy.errors import DeployError, RunNotFoundError
 from deploy.jobs import JobHandle, JobSeen, JobSpec
 from deploy.sites import Site, site_of
@@ -38,16 +37,7 @@ class Run:
 
     def read(self, name: str) -> dict[str, Any]:
         """Return a JSON record of the run, empty where there is none yet."""
-        path = self.path / name
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except ValueError as error:
-            raise DeployError(f"{path}: the record is damaged: {error}") from None
-        if not isinstance(record, dict):
-            raise DeployError(f"{path}: the record is damaged: it is no JSON object")
-        return record
+        return read_record(self.path / name)
 
     def update(self, **changes: Any) -> None:
         """Change ``deploy.json``, which only deploy writes."""

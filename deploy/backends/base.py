@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from deploy.errors import DeployError
 from deploy.jobs import Finding, JobHandle, JobSeen, JobSpec
 from deploy.sites import Site
 from nntrainer.config import Config
@@ -68,3 +70,26 @@ class Backend(Protocol):
 
     def remove(self, batch: Batch) -> None:
         """Remove what the run left elsewhere; its jobs have ended."""
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return a JSON record of a run, empty where there is none yet.
+
+    Args:
+        path: the file.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        DeployError: it is damaged.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise DeployError(f"{path}: the record is damaged: {error}") from None
+    if not isinstance(record, dict):
+        raise DeployError(f"{path}: the record is damaged: it is no JSON object")
+    return record

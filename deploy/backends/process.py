@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from deploy.backends.base import Batch
+from deploy.backends.base import Batch, read_record
 from deploy.errors import DeployError
 from deploy.jobs import JobHandle, JobSeen, JobSpec
 from nntrainer.errors import Interrupted
@@ -92,7 +92,7 @@ class ProcessBackend:
         handle = batch.handles[0]
         alive = _alive(handle)
         # Read after the process was looked for, so that one which ended just then is not called lost.
-        ended, record = _read(batch.logs / "exit.json"), _read(batch.run / "run.json")
+        ended, record = read_record(batch.logs / "exit.json"), read_record(batch.run / "run.json")
         state = state_of(batch.cancelled, record, ended, alive)
         host, why = str(handle.details["host"]), ""
         if alive is None and not ended:
@@ -175,19 +175,6 @@ def state_of(cancelled: str | None, record: dict[str, Any], ended: dict[str, Any
     if alive is None:
         return "running" if record else "queued"
     return "cancelled" if cancelled else "lost"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Return a record, empty where there is none yet."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise DeployError(f"{path}: the record is damaged: {error}") from None
-    if not isinstance(record, dict):
-        raise DeployError(f"{path}: the record is damaged: it is no JSON object")
-    return record
 
 
 def _alive(handle: JobHandle) -> bool | None:
