@@ -43,6 +43,18 @@ format: venv ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+.PHONY: image
+image: ## Build the container image: VARIANT=cpu|gpu, FORM=docker|sif|both, ENGINE=docker|podman|buildah
+	@scripts/image.sh build
+
+.PHONY: push
+push: ## Push the image of this VARIANT to REGISTRY
+	@scripts/image.sh push
+
+.PHONY: gpus
+gpus: venv ## Write docs/gpus.md from the table of GPUs
+	$(BIN)/python -c "import sys; from nntrainer.config import gpus; sys.stdout.write(gpus.page())" >docs/gpus.md
+
 .PHONY: bench
 bench: venv ## Measure the peak memory of convert and inject
 	$(BIN)/python bench/memory.py

@@ -106,6 +106,20 @@ def check(
 
 
 @app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Say what works here: packages, GPUs, memory, disk. Exit code 0 if all that is installed does, 1 if not."""
+    from nntrainer.doctor import examine
+
+    report = examine()
+    if as_json:
+        print(json.dumps(report.as_dict(), indent=1))
+    else:
+        _table("nntrainer doctor", ["", "", "found"], [[row.state, row.name, row.text] for row in report.rows])
+    if not report.usable:
+        sys.exit(1)
+
+
+@app.command()
 def generate(
     output: Annotated[Path, typer.Argument(help="Directory for the files.")],
     events: Annotated[int, typer.Option(min=1, help="Events of each sample.")] = 20_000,

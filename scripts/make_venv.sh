@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 stamp=.venv/.installed
-want=$(cat requirements/*.txt pyproject.toml scripts/*.sh | sha256sum)" $*"
+want=$(cat requirements/*.txt pyproject.toml scripts/make_venv.sh scripts/horovod_wheel.sh | sha256sum)" $*"
 [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && exit 0
 python=${PYTHON:-python3.11}
 command -v "$python" >/dev/null || python=python3

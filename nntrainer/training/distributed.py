@@ -173,3 +173,12 @@ def set_up_devices(local_rank: int, workers: int, threads: int) -> None:
             tf.config.set_visible_devices(gpus[local_rank], "GPU")
             tf.config.experimental.set_memory_growth(gpus[local_rank], True)
     tf.config.experimental.enable_op_determinism()
+
+
+def built_with() -> dict[str, Any]:
+    """Return Horovod's version, and what it can exchange tensors with: ``Gloo``, ``NCCL``, ``MPI``."""
+    import horovod
+    import horovod.tensorflow as hvd
+
+    ways = {"Gloo": hvd.gloo_built(), "NCCL": hvd.nccl_built(), "MPI": hvd.mpi_built()}
+    return {"version": horovod.__version__, "with": [name for name, built in ways.items() if built]}
