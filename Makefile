@@ -44,7 +44,7 @@ format: venv ## Format the code
 	$(BIN)/ruff check --fix .
 
 .PHONY: image
-image: ## Build the container image: VARIANT=cpu|gpu, FORM=docker|sif|both, ENGINE=docker|podman|buildah
+image: ## Build the container image: VARIANT=cpu|gpu, FORM=docker|sif|both, ENGINE=docker|podman
 	@scripts/image.sh build
 
 .PHONY: push

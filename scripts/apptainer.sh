@@ -24,9 +24,11 @@ if [ ! -d "$root" ]; then
   part=$(mktemp -d "$root.XXXX")
   trap 'rm -rf "$part"' EXIT
   chmod 755 "$part"
+  # Without capabilities: Apptainer asks for all, which root on a restricted machine does not have.
   pin='Package: *\nPin: release n=sid\nPin-Priority: 100\n'
   mmdebstrap --quiet --variant=minbase --aptopt='Acquire::Check-Valid-Until "false"' --aptopt='Acquire::Languages "none"' \
     --setup-hook="mkdir -p \"\$1/etc/apt/preferences.d\"; printf '$pin' >\"\$1/etc/apt/preferences.d/sid\"" \
+    --customize-hook="sed -i 's/^root default capabilities = .*/root default capabilities = no/' \"\$1/etc/apptainer/apptainer.conf\"" \
     --include=ca-certificates,apptainer,squashfuse,fuse3,mount trixie "$part" "deb $mirror trixie main" "deb $mirror sid main" </dev/null >&2
   mv -T "$part" "$root" 2>/dev/null || [ -d "$root" ] # another one may have been first
   trap - EXIT

@@ -4,7 +4,7 @@
 # Set in the environment:
 #   VARIANT    cpu (default) or gpu
 #   FORM       docker (default), sif or both
-#   ENGINE     docker, podman, buildah or apptainer; the first that is there
+#   ENGINE     docker or podman; the first that is there. (Apptainer cannot build from a Dockerfile, only fetch what is built.)
 #   BASE_IMAGE debian:bookworm-slim; made locally where it can be neither found nor pulled
 #   APPTAINER  the apptainer command; scripts/apptainer.sh where none is installed
 #   ARCHIVE    also write the image as a docker archive (.tar) there
@@ -40,7 +40,7 @@ docker_client() {
 }
 engine=${ENGINE:-}
 if [ -z "$engine" ]; then
-  for each in docker podman buildah apptainer; do
+  for each in docker podman apptainer; do
     if command -v "$each" >/dev/null; then engine=$each; break; fi
   done
   [ -n "$engine" ] || engine=docker # scripts/docker_engine.sh installs it
@@ -51,20 +51,19 @@ case $engine in
     client=$(docker_client) || fail "the docker client here cannot build: install the docker-buildx plugin, or set ENGINE=podman"
     build=(env DOCKER_BUILDKIT=1 "$client" build)
     ;;
-  podman|buildah)
-    command -v "$engine" >/dev/null || fail "$engine is not installed"
-    client=$engine
-    build=("$engine" build --format docker --layers --isolation "${ISOLATION:-chroot}")
+  podman)
+    command -v podman >/dev/null || fail "podman is not installed"
+    client=podman
+    build=(podman build --format docker --layers --isolation chroot) # chroot works for any user, in containers, too
     ;;
   apptainer)
-    fail "Apptainer cannot build from a Dockerfile: build with docker, podman or buildah, or fetch a built image: apptainer build $sif docker://REGISTRY/$name"
+    fail "Apptainer cannot build from a Dockerfile: build with docker or podman, or fetch a built image: apptainer build $sif docker://REGISTRY/$name"
     ;;
-  *) fail "ENGINE is '$engine'; it can be docker, podman, buildah or apptainer" ;;
+  *) fail "ENGINE is '$engine'; it can be docker, podman or apptainer" ;;
 esac
 
-inspect() { if [ "$engine" = buildah ]; then buildah inspect --type image --format "$2" "$1"; else "$client" image inspect --format "$2" "$1"; fi; }
-if [ "$engine" = buildah ]; then id='{{.FromImageID}}'; else id='{{.Id}}'; fi
-digest() { inspect "$name" "$id" 2>/dev/null | sed 's/^\([0-9a-f]\{64\}\)$/sha256:\1/'; }
+inspect() { "$client" image inspect --format "$2" "$1" 2>/dev/null; }
+digest() { inspect "${1:-$name}" '{{.Id}}' | sed 's/^\([0-9a-f]\{64\}\)$/sha256:\1/'; } # podman leaves out the sha256:
 value() { [ -f "$record" ] && python3 -c 'import json, sys; print(json.load(open(sys.argv[1])).get(sys.argv[2]) or "")' "$record" "$1" || true; }
 # note KEY VALUE …: sets keys of the record, which is written aside and renamed
 note() {
@@ -99,7 +98,7 @@ inputs=$( { context; echo "$variant $commit $engine $base"; } | sha256sum | cut 
 if [ -n "$(digest)" ] && [ "$(value digest)" = "$(digest)" ] && [ "$(value inputs)" = "$inputs" ]; then
   say "$name is up to date"
 else
-  [ "$engine" = buildah ] || scripts/base_image.sh "$client" "$base"
+  scripts/base_image.sh "$client" "$base"
   # The certificates and the package index of this machine are handed over as secrets: steps use them, layers lack them.
   secrets=()
   for each in "${PIP_CERT:-}" "${REQUESTS_CA_BUNDLE:-}" "${SSL_CERT_FILE:-}" /etc/ssl/certs/ca-certificates.crt; do
@@ -139,14 +138,15 @@ P
     --build-arg "CREATED=$(git log -1 --format=%cI 2>/dev/null || true)" . >&2
   rm -f "$record"
   note name "$name" variant "$variant" version "$version" commit "$commit" engine "$engine" digest "$(digest)" \
-    size_bytes "$(inspect "$name" '{{.Size}}' 2>/dev/null || echo 0)" base "$base" base_digest "$(inspect "$base" "$id" 2>/dev/null || true)" \
+    size_bytes "$(inspect "$name" '{{.Size}}')" base "$base" base_digest "$(digest "$base")" \
     build_s "$((SECONDS - started))" inputs "$inputs"
 fi
 
 # --- The same as a file for Apptainer
 archive() { # docker archive at $1
   rm -f "$1"
-  if [ "$engine" = buildah ]; then buildah push -q "$name" "docker-archive:$1:$name"; else "$client" save -o "$1" "$name"; fi
+  "$client" save -o "$1" "$name" # podman's format is docker-archive, too
+  chmod 644 "$1"
 }
 if [ -n "${ARCHIVE:-}" ]; then archive "$ARCHIVE.part"; mv "$ARCHIVE.part" "$ARCHIVE"; fi
 if [ "$form" != docker ]; then
@@ -159,7 +159,11 @@ if [ "$form" != docker ]; then
     trap 'rm -rf "$work" "$tar" "$sif.part"' EXIT
     archive "$tar"
     say "building $sif with ${apptainer[*]}"
-    "${apptainer[@]}" build --force --build-arg "archive=$PWD/$tar" --build-arg "digest=$(digest)" "$PWD/$sif.part" "$PWD/containers/nntrainer.def" >&2
+    # Tested afterwards: the test while building wants capabilities that root on a restricted machine does not have.
+    "${apptainer[@]}" build --force --notest --build-arg "archive=$PWD/$tar" --build-arg "digest=$(digest)" \
+      "$PWD/$sif.part" "$PWD/containers/nntrainer.def" >&2
+    rm -f "$tar"
+    "${apptainer[@]}" test "$PWD/$sif.part" >&2
     mv "$sif.part" "$sif"
     note sif "$sif" sif_of "$(digest)" sif_sha256 "$(sha256sum "$sif" | cut -d' ' -f1)" sif_size_bytes "$(stat -c %s "$sif")" sif_build_s "$((SECONDS - started))"
   fi

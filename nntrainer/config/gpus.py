@@ -54,7 +54,7 @@ LIBRARIES: tuple[Library, ...] = (
     Library("cuDNN 8.9", ((5, 0), (6, 0), (6, 1), (7, 0), (7, 5), (8, 0), (8, 6), (9, 0)), ptx=(9, 0)),
     Library("cuBLAS 12.3", ((5, 0), (6, 0), (6, 1), (7, 0), (7, 5), (8, 0), (8, 6), (9, 0)), ptx=(9, 0)),
     Library("NCCL 2.19", ((5, 0), (6, 0), (6, 1), (7, 0), (8, 0), (9, 0)), ptx=(9, 0)),
-    Library("Horovod 0.28", ((5, 2), (6, 0), (7, 0), (7, 5), (8, 0), (9, 0)), ptx=None),
+    Library("Horovod 0.28", ((5, 2), (6, 0), (7, 0), (7, 5), (8, 0), (9, 0)), ptx=(9, 0)),
 )
 
 GPUS: Mapping[Capability, tuple[str, ...]] = MappingProxyType(
@@ -157,7 +157,7 @@ def serves(capability: Capability | str) -> Verdict:
     by_driver = [name for name, used in kernels.items() if used.startswith("PTX")]
     name = f"compute capability {text(gpu)}"
     if missing:
-        sentence = f"{name} is not served: no kernels for it in {_listed(missing)}; served are {SERVED}"
+        sentence = f"{name} is not served: nothing that runs on it in {_listed(missing)}; served are {SERVED}"
     elif by_driver:
         sentence = f"{name} is served; the driver compiles {_listed(by_driver)} at their first use"
     else:
@@ -180,8 +180,8 @@ def page() -> str:
         "<!-- written by `make gpus` from nntrainer/config/gpus.py -->",
         "# Which GPUs the gpu image serves",
         f"Compute capabilities {SERVED}, with NVIDIA driver {DRIVER} or newer. The columns say which of a library's",
-        "kernels a GPU uses: compiled ones, or PTX that its driver compiles at the first use. They were read out of the",
-        "locked packages with `scripts/gpu_kernels.py`.",
+        "kernels a GPU uses: compiled ones, or PTX that its driver compiles at the first use. They were read out of",
+        "the locked packages with `scripts/gpu_kernels.py`; no GPU was at hand to run them on.",
         "",
         "| capability | GPUs | " + " | ".join(library.name for library in LIBRARIES) + " | served |",
         "|---|---|" + "---|" * len(LIBRARIES) + "---|",

@@ -25,7 +25,7 @@ def test_hopper_leaves_something_to_the_driver() -> None:
 
 @pytest.mark.parametrize(
     ("capability", "lacking"),
-    [("3.7", "TensorFlow 2.16"), ("5.0", "Horovod"), ("10.0", "generated kernels"), ("12.0", "generated kernels")],
+    [("3.7", "TensorFlow 2.16"), ("5.0", "Horovod 0.28"), ("10.0", "generated kernels"), ("12.0", "generated kernels")],
 )
 def test_not_served_says_why(capability: str, lacking: str) -> None:
     verdict = gpus.serves(capability)
