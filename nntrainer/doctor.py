@@ -123,7 +123,11 @@ def _broken(name: str, answer: dict[str, Any], lost: str, required: bool) -> lis
 
 
 def _python(answers: Answers) -> list[Row]:
-    return [Row("Python", "ok", f"{platform.python_version()} ({sys.executable})")]
+    text = f"{platform.python_version()} ({sys.executable})"
+    if _variant() is not None and (path := os.environ.get("PYTHONPATH")):
+        why = "the machine's packages may hide the image's; unset it, or apptainer exec --cleanenv"
+        return [Row("Python", "warn", f"{text}, but PYTHONPATH is {path}: {why}")]
+    return [Row("Python", "ok", text)]
 
 
 def _nntrainer(answers: Answers) -> list[Row]:

@@ -110,7 +110,7 @@ import ast, sys
 # Of what pip is told here, that which means something on any machine: no certificates by path, no local folders.
 keys = ("index-url", "extra-index-url", "proxy", "trusted-host", "timeout")
 found = {}
-for line in open(sys.argv[1]):
+for line in sorted(open(sys.argv[1]), key=lambda line: line.startswith(":env:")): # the environment has the last word
     name, _, value = line.partition("=")
     key = name.split(".")[-1]
     if key in keys:

@@ -152,6 +152,14 @@ def test_gpu_image_must_have_nccl(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row.state for row in doctor._horovod(answers) + doctor._nccl(answers)] == ["fail", "fail"]
 
 
+def test_python_path_of_the_machine_in_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/cvmfs/views/lib")
+    monkeypatch.delenv("NNTRAINER_IMAGE_VARIANT", raising=False)
+    assert doctor._python({})[0].state == "ok"
+    monkeypatch.setenv("NNTRAINER_IMAGE_VARIANT", "cpu")
+    assert "PYTHONPATH is /cvmfs/views/lib" in doctor._python({})[0].text
+
+
 def test_little_shared_memory_matters_between_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: _Usage(64 * 2**20))
     one, two = ({"tensorflow": {"devices": [gpu([8, 0])] * number}} for number in (1, 2))
