@@ -114,7 +114,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     if as_json:
         print(json.dumps(report.as_dict(), indent=1))
     else:
-        _table("nntrainer doctor", ["", "", "found"], [[row.state, row.name, row.text] for row in report.rows])
+        print_table("nntrainer doctor", ["", "", "found"], [[row.state, row.name, row.text] for row in report.rows])
     if not report.usable:
         sys.exit(1)
 
