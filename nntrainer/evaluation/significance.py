@@ -30,8 +30,8 @@ class WorkingPoint(Record):
 class ThresholdScan(Record):
     """What passes ``score >= threshold`` for each threshold; yields are sums of weights.
 
-    ``rejection`` is 1/background efficiency, ``asimov`` the median expected significance, ``best`` the index
-    of its largest value where enough background events are left to believe it (None where there is none).
+    ``rejection`` is 1/background efficiency, ``asimov`` the median expected significance, ``trusted`` whether
+    enough background events are left to believe it, ``best`` the index of its largest trusted value, or None.
     """
 
     threshold: np.ndarray
@@ -43,6 +43,7 @@ class ThresholdScan(Record):
     purity: np.ndarray
     s_over_sqrt_b: np.ndarray
     asimov: np.ndarray
+    trusted: np.ndarray
     best: int | None
 
     def at(self, index: int) -> dict[str, float | None]:
@@ -134,6 +135,7 @@ def threshold_scan(
         purity=ratio(signal, signal + background),
         s_over_sqrt_b=signal / root,
         asimov=significance,
+        trusted=usable,
         best=int(np.argmax(np.where(usable, significance, -1.0))) if usable.any() else None,
     )
 

@@ -228,6 +228,9 @@ def threshold_scan(scan: ThresholdScan, *, yields: str = "events") -> Figure:
             f"best Z = {scan.asimov[best]:.3g} at {scan.threshold[best]:.3g}",
             f"s = {scan.signal[best]:.4g}, b = {scan.background[best]:.4g} {yields}",
         ]
+        if not scan.trusted[-1]:
+            last = scan.threshold[np.flatnonzero(scan.trusted)[-1]]
+            lines_below.append(f"above {last:.3g} too few background events pass")
     below.set_xlim(scan.threshold[0], scan.threshold[-1])
     below.set_xlabel("Threshold on the score")
     below.set_ylabel("Expected significance")
@@ -236,13 +239,13 @@ def threshold_scan(scan: ThresholdScan, *, yields: str = "events") -> Figure:
 
 
 def _significance(axes: Axes, scan: ThresholdScan) -> float:
-    """Draw the significances and return the largest one to show: the tail of few events may leave the frame."""
-    limit = np.inf if scan.best is None else 1.5 * scan.asimov[scan.best]
+    """Draw the significances where enough background passes to believe them, and return the largest."""
     highest = 0.0
     for values, line, colour, name in (
         (scan.asimov, "-", style.COLOURS[0], "Asimov Z"),
         (scan.s_over_sqrt_b, "--", style.COLOURS[1], "s / √b"),
     ):
-        axes.plot(scan.threshold, np.where(np.isfinite(values), values, np.nan), line, color=colour, label=name)
-        highest = max(highest, float(np.max(values[np.isfinite(values) & (values <= limit)], initial=0.0)))
+        shown = np.where(scan.trusted & np.isfinite(values), values, np.nan)
+        axes.plot(scan.threshold, shown, line, color=colour, label=name)
+        highest = max(highest, float(np.max(shown[np.isfinite(shown)], initial=0.0)))
     return highest or 1.0

@@ -67,6 +67,7 @@ def _settings() -> dict[str, Any]:
         "mathtext.bf": f"{main}:bold",
         "mathtext.fallback": "stixsans",
         "axes.autolimit_mode": "data",
+        "axes.formatter.limits": (-3, 5),
         "axes.formatter.use_mathtext": False,  # parsing every tick's label took a third of a plot's time
         "axes.titlesize": "medium",
         "legend.fontsize": "small",
