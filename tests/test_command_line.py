@@ -47,6 +47,26 @@ def test_check_needs_nothing_heavy() -> None:
     assert "valid" in result.stdout
 
 
+def test_deploy_needs_only_the_plain_installation() -> None:
+    extras = HEAVY | {
+        "h5py",
+        "scipy",
+        "sklearn",
+        "hist",
+        "mplhep",
+        "xrootd",
+        "fsspec_xrootd",
+        "htcondor2",
+        "kubernetes",
+    }
+    files = [part for i in (0, 1) for part in ("--set", f"data.samples.{i}.files={__file__}")]
+    argv = ["deploy", "render", "configs/minimal.yaml", "--site", "local", *files]
+    code = BLOCK.format(heavy=extras, argv=argv, package="deploy")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "nntrainer run" in result.stdout
+
+
 def test_error_without_traceback_and_debug_with() -> None:
     command = [sys.executable, "-m", "nntrainer"]
     plain = subprocess.run([*command, "check", "nothing.yaml"], capture_output=True, text=True, check=False)
