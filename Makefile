@@ -7,7 +7,7 @@ EVENTS ?= 60000
 
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: venv
 venv: ## Make .venv from the locks (Horovod's wheel is built once and kept in the user's cache)
@@ -58,6 +58,11 @@ gpus: venv ## Write docs/gpus.md from the table of GPUs
 .PHONY: bench
 bench: venv ## Measure the peak memory of convert and inject
 	$(BIN)/python bench/memory.py
+
+.PHONY: k8s-cluster
+k8s-cluster: ## A throw-away real Kubernetes on this machine (ACTION=start, stop or status)
+	@k8s/cluster/cluster.sh $(ACTION)
+ACTION ?= start
 
 .PHONY: lock
 lock: ## Resolve the locks again (needs uv)
