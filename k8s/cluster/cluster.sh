@@ -39,8 +39,9 @@ start() {
     command -v "${tool%:*}" >/dev/null || missing+=("${tool#*:}")
   done
   if [ ${#missing[@]} -gt 0 ]; then
-    apt-get -qq update </dev/null >&2
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "${missing[@]}" </dev/null >&2
+    echo "Installing ${missing[*]}" >&2
+    apt-get -qq update </dev/null >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "${missing[@]}" </dev/null >/dev/null
   fi
   local binaries
   binaries=$("$here/binaries.sh")
@@ -77,7 +78,7 @@ gpus() {
 
 load() {
   as_root load
-  [ -f "${1:-}" ] || fail "load needs an image as \`docker save\` writes it; there is no file ${1:-(none given)}"
+  [ -r "${1:-}" ] || fail "load needs an image as \`docker save\` writes it; there is no file ${1:-(none given)}"
   inside /run/bin/ctr -n k8s.io images import - <"$1"
 }
 
