@@ -26,8 +26,15 @@ for setting in vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/p
   echo "${setting#*=}" >"$file"
   mount --bind "$file" "/proc/sys/${setting%=*}"
 done
-# Version 2 has one tree of cgroups, version 1 one a controller.
-if [ -f /sys/fs/cgroup/cgroup.controllers ]; then trees=(/sys/fs/cgroup); else trees=(/sys/fs/cgroup/*/); fi
+# Version 2 has one tree of cgroups, whose controllers the root hands on one by one; version 1 has one a controller.
+if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
+  trees=(/sys/fs/cgroup)
+  for controller in $(</sys/fs/cgroup/cgroup.controllers); do
+    echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control || true
+  done
+else
+  trees=(/sys/fs/cgroup/*/)
+fi
 for tree in "${trees[@]}"; do mkdir -p "$tree/nntrainer-cluster"; done
 
 export PATH=/run/bin:$PATH
