@@ -7,6 +7,7 @@
 #   ENGINE     docker or podman; the first that is there. (Apptainer cannot build from a Dockerfile, only fetch what is built.)
 #   BASE_IMAGE debian:bookworm-slim; made locally where it can be neither found nor pulled
 #   APPTAINER  the apptainer command; scripts/apptainer.sh where none is installed
+#   SIF_COMPRESSION  zstd (default), or gzip for machines as old as CentOS 7
 #   ARCHIVE    also write the image as a docker archive (.tar) there
 #   REGISTRY   where push sends it to, such as registry.example.org/group
 # Writes build/image-VARIANT.json: name, digest, size, commit, base image, SIF. See docs/images.md.
@@ -160,7 +161,12 @@ if [ "$form" != docker ]; then
     archive "$tar"
     say "building $sif with ${apptainer[*]}"
     # Tested afterwards: the test while building wants capabilities that root on a restricted machine does not have.
-    "${apptainer[@]}" build --force --notest --build-arg "archive=$PWD/$tar" --build-arg "digest=$(digest)" \
+    options=()
+    # Four times as fast as gzip, and smaller; older Apptainers cannot be told.
+    if [ "${SIF_COMPRESSION:-zstd}" = zstd ] && "${apptainer[@]}" build --help | grep mksquashfs-args >/dev/null; then
+      options=(--mksquashfs-args "-comp zstd -Xcompression-level 6")
+    fi
+    "${apptainer[@]}" build --force --notest "${options[@]}" --build-arg "archive=$PWD/$tar" --build-arg "digest=$(digest)" \
       "$PWD/$sif.part" "$PWD/containers/nntrainer.def" >&2
     rm -f "$tar"
     "${apptainer[@]}" test "$PWD/$sif.part" >&2
