@@ -21,7 +21,11 @@ case $form in docker|sif|both) ;; *) fail "FORM is '$form'; it can be docker, si
 case $verb in build|push) ;; *) fail "'$verb' is no verb; give build or push" ;; esac
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-commit=$(git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || echo unknown)
+# The commit is the last one that changed what the image is made of (.dockerignore), so that others do not make it again.
+parts=(.dockerignore containers deploy nntrainer pyproject.toml README.md requirements scripts/cuda_home.sh scripts/horovod_wheel.sh)
+commit=$(git log -1 --format=%H -- "${parts[@]}" 2>/dev/null || true)
+commit=${commit:-unknown}
+[ -z "$(git status --porcelain -- "${parts[@]}" 2>/dev/null)" ] || commit=$commit-dirty
 name=nntrainer:$version-$variant
 record=build/image-$variant.json
 sif=build/nntrainer-$version-$variant.sif
@@ -93,8 +97,7 @@ if [ "$verb" = push ]; then
 fi
 
 # --- Build, unless an image of the same inputs is there
-context() { find .dockerignore containers deploy nntrainer pyproject.toml README.md requirements scripts/cuda_home.sh scripts/horovod_wheel.sh \
-  -type f -not -path '*/__pycache__/*' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum; }
+context() { find "${parts[@]}" -type f -not -path '*/__pycache__/*' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum; }
 inputs=$( { context; echo "$variant $commit $engine $base"; } | sha256sum | cut -c1-64)
 if [ -n "$(digest)" ] && [ "$(value digest)" = "$(digest)" ] && [ "$(value inputs)" = "$inputs" ]; then
   say "$name is up to date"
@@ -136,7 +139,7 @@ P
   # --network=host: an engine on a restricted machine has no network of its own
   "${build[@]}" --network=host -f containers/Dockerfile --target "$variant" -t "$name" "${secrets[@]}" "${labels[@]}" \
     --build-arg "BASE_IMAGE=$base" --build-arg "GIT_COMMIT=$commit" --build-arg "VERSION=$version" \
-    --build-arg "CREATED=$(git log -1 --format=%cI 2>/dev/null || true)" . >&2
+    --build-arg "CREATED=$(git log -1 --format=%cI -- "${parts[@]}" 2>/dev/null || true)" . >&2
   rm -f "$record"
   note name "$name" variant "$variant" version "$version" commit "$commit" engine "$engine" digest "$(digest)" \
     size_bytes "$(inspect "$name" '{{.Size}}')" base "$base" base_digest "$(digest "$base")" \
