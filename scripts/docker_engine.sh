@@ -28,7 +28,7 @@ case ${1:-} in
     echo $! >"$state/pid"
     for _ in $(seq 60); do
       answers && exit 0
-      ours || break
+      [ -e "/proc/$(cat "$state/pid")" ] || break # it has given up
       sleep 0.5
     done
     tail -n 20 "$state/log" >&2
