@@ -85,7 +85,9 @@ def submit(
     refuse_errors(findings)
     _warn(findings)
     rendered = backend_named(batch.site.backend).render(batch)
-    run = run_directories.create(_given(batch.run, runs), loaded, batch.site, batch.jobs, rendered)
+    run = run_directories.create(
+        _given(batch.run, runs), loaded, batch.site, batch.jobs, rendered, batch.sources
+    )
     run_directories.submit(run)
     print(run.path)
 
@@ -150,6 +152,7 @@ def _batch(
     """Return the configuration as the jobs read it, and the jobs of a run that is not made yet."""
     from deploy.backends.base import Batch
     from deploy.plan import plan, resolved
+    from deploy.sandbox import sandboxed
     from deploy.runs import directory_of
     from deploy.sites import load_site
     from nntrainer.config import load_config
@@ -158,8 +161,8 @@ def _batch(
     where = load_site(site or (None if site_file else loaded.deploy.site), site_file)
     directory = Path.cwd()
     run = (directory / directory_of(loaded, runs, name)).resolve()
-    loaded = resolved(loaded, where, directory)
-    return loaded, Batch(run, where, tuple(plan(loaded, where, run, directory)))
+    loaded, sources = sandboxed(resolved(loaded, where, directory), where)
+    return loaded, Batch(run, where, tuple(plan(loaded, where, run, directory)), sources=sources)
 
 
 def _given(run: Path, runs: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,11 @@ class JobSpec:
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     ntuples: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts that it does; none where it does the whole run."""
+        return tuple(word for flag, word in pairwise(self.command) if flag == "--part")
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -94,6 +100,7 @@ class JobSeen:
         host: the machine it runs or ran on.
         gpus: the GPUs it was given.
         exit_code: its exit code, when it has ended.
+        history: what befell it, as when it was held and released again by itself; a line each.
     """
 
     name: str
@@ -102,6 +109,7 @@ class JobSeen:
     host: str = ""
     gpus: str = ""
     exit_code: int | None = None
+    history: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

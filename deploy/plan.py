@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from deploy.jobs import JobSpec, Resources
-from deploy.sites import DEFAULTS, ContainerSite, KubernetesSite, LocalSite, Site
+from deploy.sites import DEFAULTS, ContainerSite, HTCondorSite, KubernetesSite, LocalSite, Site
 from nntrainer.config import Config
 from nntrainer.config.models import JobNeeds
 from nntrainer.config.parts import Part, ntuples_to_score, parts_of
@@ -92,7 +93,11 @@ def plan(config: Config, site: Site, run: Path, directory: Path) -> list[JobSpec
     """
     python = _program(site)
     config_file = str(run / "config.yaml")
-    if isinstance(site, LocalSite | ContainerSite) or (config.deploy.jobs or site.jobs) == "single":
+    single = (config.deploy.jobs or site.jobs) == "single"
+    in_run = (*python, "run", "config.yaml", "--run-dir", ".")
+    if single and isinstance(site, HTCondorSite) and site.sandboxes:
+        return [_all_parts(parts_of(config), in_run, run, config, site)]
+    if isinstance(site, LocalSite | ContainerSite) or single:
         command = (*python, "run", config_file, "--run-dir", str(run))
         job = _job("run", "run", command, directory if isinstance(site, LocalSite) else run, config, site)
         files = [*(path for sample in config.data.samples for path in sample.files), *(config.inject.files or ())]
@@ -102,7 +107,7 @@ def plan(config: Config, site: Site, run: Path, directory: Path) -> list[JobSpec
     if not isinstance(site, KubernetesSite):
         groups = min(groups, len(ntuples_to_score(config)))
     return [
-        _part_job(part, (*python, "run", "config.yaml", "--run-dir", "."), run, config, site)
+        _part_job(part, in_run, run, config, site)
         for part in parts_of(config, groups)
     ]
 
@@ -119,6 +124,14 @@ def _program(site: Site) -> tuple[str, ...]:
 def _part_job(part: Part, command: tuple[str, ...], run: Path, config: Config, site: Site) -> JobSpec:
     job = _job(part.name, part.stage, (*command, "--part", part.name), run, config, site)
     return replace(job, needs=part.needs, inputs=part.reads, outputs=(*part.writes, part.record), ntuples=part.ntuples)
+
+
+def _all_parts(parts: Sequence[Part], command: tuple[str, ...], run: Path, config: Config, site: Site) -> JobSpec:
+    """Return one job that does all parts in a directory of its own, of which only what they make comes back."""
+    job = _job("run", "run", (*command, *(word for part in parts for word in ("--part", part.name))), run, config, site)
+    made = dict.fromkeys(path for part in parts for path in (*part.writes, part.record))
+    read = dict.fromkeys(path for part in parts for path in part.ntuples)
+    return replace(job, outputs=tuple(made), ntuples=tuple(read))
 
 
 def _job(name: str, stage: str, command: tuple[str, ...], directory: Path, config: Config, site: Site) -> JobSpec:

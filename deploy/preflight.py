@@ -77,7 +77,8 @@ def _limits(batch: Batch, job: JobSpec) -> list[Finding]:
 def _inputs(batch: Batch) -> list[Finding]:
     """Look for every local ntuple."""
     found = []
-    for path in dict.fromkeys(path for job in batch.jobs for path in job.ntuples if not is_remote(path)):
+    ntuples = (batch.sources.get(path, path) for job in batch.jobs for path in job.ntuples)
+    for path in dict.fromkeys(path for path in ntuples if not is_remote(path)):
         try:
             for each in expand([path]):
                 Path(each).open("rb").close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,7 +111,14 @@ def _exists(path: Path) -> DeployError:
     return DeployError(f"{path}: this run exists already; {hint}")
 
 
-def create(path: Path, config: Config, site: Site, jobs: Sequence[JobSpec], rendered: dict[str, str]) -> Run:
+def create(
+    path: Path,
+    config: Config,
+    site: Site,
+    jobs: Sequence[JobSpec],
+    rendered: dict[str, str],
+    sources: Mapping[str, str] | None = None,
+) -> Run:
     """Make a run directory with the configuration, the plan and what will be submitted in it.
 
     Args:
@@ -120,6 +127,7 @@ def create(path: Path, config: Config, site: Site, jobs: Sequence[JobSpec], rend
         site: where they will run.
         jobs: the plan.
         rendered: what will be submitted, by file name.
+        sources: ntuples that are sent with the jobs, by their path in the run directory, which becomes a link.
 
     Returns:
         The run.
@@ -147,6 +155,9 @@ def create(path: Path, config: Config, site: Site, jobs: Sequence[JobSpec], rend
     )
     for name, text in rendered.items():
         write_text(path / "rendered" / name, text)
+    for name, source in (sources or {}).items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).symlink_to(source)
     write_text(path / "config.yaml", yaml.safe_dump(config.dump(), sort_keys=False, allow_unicode=True))
     return run
 

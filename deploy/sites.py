@@ -21,6 +21,8 @@ DIRECTORIES = (
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Line = Annotated[str, Field(pattern=r"^[^\r\n]*$")]
 """Text that goes into one line of a submit file."""
+Command = Annotated[str, Field(pattern=r"^(\+|[Mm][Yy]\.)?[A-Za-z_][A-Za-z0-9_]*$")]
+"""What stands before ``=`` in a submit file."""
 
 
 class _Closed(BaseModel):
@@ -61,7 +63,7 @@ class Queue(_Closed):
 
     name: str = Field(description="What the site calls it.")
     walltime_s: int = Field(gt=0, description="Longest run time in seconds; jobs that overrun are held or removed.")
-    submit: dict[str, Line] = Field({}, description="Lines of the submit file that choose it.")
+    submit: dict[Command, Line] = Field({}, description="Lines of the submit file that choose it.")
 
 
 class Credential(_Closed):
@@ -123,6 +125,7 @@ class HTCondorSite(_Site):
         "apptainer",
         description="The container universe, a vanilla job that calls apptainer, MY.SingularityImage, or no container.",
     )
+    apptainer: Path = Field(Path("/usr/bin/apptainer"), description="Apptainer on the execute machines.")
     python: Path | None = Field(None, description="Interpreter on the execute machines where there is no container.")
     binds: tuple[Path, ...] = Field((), description="Directories that the container sees.")
     transfer: Literal["shared", "files", "spool"] = Field(
@@ -130,10 +133,16 @@ class HTCondorSite(_Site):
     )
     pool: str | None = Field(None, description="Collector of a remote pool.")
     schedd: str | None = Field(None, description="Name of a remote schedd.")
+    dagman: Path = Field(Path("/usr/bin/condor_dagman"), description="DAGMan on the schedd's machine.")
     queues: tuple[Queue, ...] = Field((), description="Queues, the shortest first.")
     gpu: GpuNeeds = Field(GpuNeeds(), description="What a GPU must have.")
-    submit: dict[Variable, Line] = Field({}, description="Further lines of every submit file.")
-    max_retries: int = Field(2, ge=0, description="How often a failed job is started again by itself.")
+    submit: dict[Command, Line] = Field({}, description="Further lines of every submit file.")
+    max_retries: int = Field(2, ge=0, description="How often a failed or held job is started again by itself.")
+
+    @property
+    def sandboxes(self) -> bool:
+        """Whether jobs see only what is sent with them."""
+        return self.transfer != "shared"
 
 
 class Volume(_Closed):

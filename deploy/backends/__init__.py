@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 BACKENDS = {
     "local": ("deploy.backends.local", "LocalBackend"),
     "container": ("deploy.backends.container", "ContainerBackend"),
+    "htcondor": ("deploy.backends.htcondor", "HTCondorBackend"),
 }
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ class Batch:
         jobs: what is to be run, each job after those that it needs.
         handles: the submitted jobs.
         cancelled: when they were cancelled, ISO 8601; None otherwise.
+        sources: ntuples that are sent with the jobs: where they lie, by their path in the run directory.
     """
 
     run: Path
@@ -31,6 +32,7 @@ class Batch:
     jobs: tuple[JobSpec, ...]
     handles: tuple[JobHandle, ...] = ()
     cancelled: str | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def logs(self) -> Path:

@@ -1,0 +1,107 @@
+"""HTCondor's Python bindings, imported when they are needed."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from deploy.errors import SubmitError
+from deploy.sites import HTCondorSite
+from nntrainer.errors import MissingDependencyError
+
+QUEUE = ("ClusterId", "ProcId", "JobStatus", "HoldReasonCode", "HoldReasonSubCode", "HoldReason", "NNTrainerJob")
+QUEUE += ("DAGManJobId", "RemoteHost", "LastRemoteHost", "AssignedGPUs", "ExitCode", "RequestMemory", "MemoryProvisioned")
+QUEUE += ("LastRejMatchReason", "ExitBySignal", "ExitSignal", "NumJobStarts", "NNTrainerRun", "DAGNodeName", "QDate")
+IDLE, RUNNING, REMOVED, COMPLETED, HELD, SENDING, SUSPENDED = range(1, 8)
+"""What JobStatus says."""
+
+
+def bindings() -> Any:
+    """Return the module of HTCondor's bindings.
+
+    Returns:
+        ``htcondor2``.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    try:
+        with warnings.catch_warnings():  # that there is no configuration is said when a scheduler is looked for
+            warnings.simplefilter("ignore")
+            import htcondor2
+    except ImportError:
+        raise MissingDependencyError(
+            "HTCondor's Python bindings are not installed: pip install 'nntrainer[condor]'"
+        ) from None
+    return htcondor2
+
+
+class Queue:
+    """The queue of a schedd.
+
+    Args:
+        site: the pool.
+        name: the schedd, where a run has been submitted already; that of the site or of this machine if absent.
+    """
+
+    def __init__(self, site: HTCondorSite, name: str | None = None) -> None:
+        self._htcondor = bindings()
+        wanted = name or site.schedd
+        try:
+            collector = self._htcondor.Collector(site.pool) if site.pool else self._htcondor.Collector()
+            found = collector.locate(self._htcondor.DaemonType.Schedd, wanted)
+            if found is None:
+                raise SubmitError(f"site '{site.name}': the pool has no schedd '{wanted}'; see the site's key schedd")
+            self.name = str(found.get("Name", wanted or ""))
+            self._schedd = self._htcondor.Schedd(found)
+        except (self._htcondor.HTCondorException, RuntimeError, ValueError) as error:
+            raise SubmitError(
+                f"site '{site.name}': HTCondor's schedd cannot be reached ({_text(error)}); "
+                "is this a machine of the site, or CONDOR_CONFIG set to its configuration?"
+            ) from None
+
+    def submit(self, description: Any, spool: bool) -> int:
+        """Submit a job, sending its files along where they are spooled, and return its number."""
+        with _told("the job was refused"):
+            result = self._schedd.submit(description, spool=spool)
+            if spool:
+                self._schedd.spool(result)
+        return int(result.cluster())
+
+    def jobs(self, constraint: str) -> list[Any]:
+        """Return the jobs of the queue that fulfil a constraint."""
+        with _told("the queue cannot be read"):
+            return list(self._schedd.query(constraint, projection=list(QUEUE)))
+
+    def act(self, action: str, constraint: str, reason: str) -> None:
+        """Remove, hold or release jobs."""
+        with _told(f"the jobs cannot be changed ({action})"):
+            self._schedd.act(getattr(self._htcondor.JobAction, action), constraint, reason=reason)
+
+    def edit(self, constraint: str, attribute: str, value: str) -> None:
+        """Change an attribute of jobs."""
+        with _told(f"{attribute} of the jobs cannot be changed"):
+            self._schedd.edit(constraint, attribute, value)
+
+    def retrieve(self, constraint: str) -> None:
+        """Bring spooled files to where the jobs were submitted from."""
+        with _told("the files cannot be brought back"):
+            self._schedd.retrieve(constraint)
+
+
+class _told:
+    """Turns what HTCondor raises into a sentence."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is not None and isinstance(error, (bindings().HTCondorException, RuntimeError, ValueError)):
+            raise SubmitError(f"HTCondor: {self._what}: {_text(error)}") from None
+
+
+def _text(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
