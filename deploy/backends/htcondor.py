@@ -103,6 +103,9 @@ class HTCondorBackend:
         nodes = last_by_node(read_log(batch.run / LOG))
         dag = dags[-1] if dags else None
         seen = [self._seen(batch, job.name, nodes.get(node(job.name)), dag) for job in batch.jobs]
+        if not self._over(dag) and not any(each.state in UNDER_WAY[1:] for each in seen):
+            # DAGMan submits what failed once more, or is about to end: the run has not ended yet.
+            seen = [replace(each, state="queued") if each.state == "failed" else each for each in seen]
         return [self._waiting(batch, each, seen, dag) for each in seen]
 
     def _seen(self, batch: Batch, name: str, job: Submitted | None, dag: Submitted | None) -> JobSeen:
@@ -111,7 +114,9 @@ class HTCondorBackend:
         state, why = job.state, job.why
         if batch.cancelled and state in UNDER_WAY and self._over(dag):
             state = "cancelled"
-        return JobSeen(name, state, why, job.host, job.gpus, job.exit_code, tuple(job.history))
+        asked = next(each.resources.gpus for each in batch.jobs if each.name == name)
+        gpus = job.gpus if asked else ""  # a job may find itself where the one before it had some
+        return JobSeen(name, state, why, job.host, gpus, job.exit_code, tuple(job.history))
 
     def _over(self, dag: Submitted | None) -> bool:
         return dag is not None and dag.state in ("done", "failed", "cancelled")
