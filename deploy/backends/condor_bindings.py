@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 from deploy.errors import SubmitError
@@ -34,6 +35,17 @@ def bindings() -> Any:
             "HTCondor's Python bindings are not installed: pip install 'nntrainer[condor]'"
         ) from None
     return htcondor2
+
+
+def token_directories() -> list[Path]:
+    """Return where HTCondor looks for tokens of this user; nothing where its bindings are missing."""
+    try:
+        settings = bindings().param
+    except MissingDependencyError:
+        return []
+    names = ("SEC_TOKEN_DIRECTORY", "SEC_TOKEN_SYSTEM_DIRECTORY")
+    found = [str(settings[name]) for name in names if name in settings]
+    return [Path(path) for path in [*found, str(Path("~/.condor/tokens.d").expanduser())] if path]
 
 
 class Queue:

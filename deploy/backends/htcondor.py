@@ -22,6 +22,8 @@ from nntrainer.files import now, write_text
 
 DAG_LOG = f"rendered/{DAG}.dagman.log"
 """The event log of DAGMan's own job, in the run directory."""
+BROUGHT = "logs/.brought"
+"""Its time says when the spooled logs were brought last."""
 LOOK_S = 5.0
 """A schedd is not asked for spooled logs more often."""
 GONE_S = 60.0
@@ -50,6 +52,7 @@ class HTCondorBackend:
             (batch.run / folder).mkdir(exist_ok=True)
         for path in {path for job in batch.jobs for path in job.outputs if path.startswith("/")}:
             Path(folder_of(path)).mkdir(parents=True, exist_ok=True)
+        (batch.run / BROUGHT).unlink(missing_ok=True)
         queue = Queue(site)
         # From within the run directory, so that no name of it stands on DAGMan's command line.
         with chdir(batch.run):
@@ -99,9 +102,11 @@ class HTCondorBackend:
         if not is_dag(batch):
             jobs = read_log(batch.run / LOG)
             return [self._seen(batch, batch.jobs[0].name, jobs[-1] if jobs else None, None)]
-        dags = read_log(batch.run / DAG_LOG)
+        number = int(batch.handles[0].id)
+        dag = next((each for each in read_log(batch.run / DAG_LOG) if each.cluster == number), None)
+        # Of earlier submissions, what is done stays done; the rest is done again.
         nodes = last_by_node(read_log(batch.run / LOG))
-        dag = dags[-1] if dags else None
+        nodes = {name: job for name, job in nodes.items() if job.cluster > number or job.state == "done"}
         seen = [self._seen(batch, job.name, nodes.get(node(job.name)), dag) for job in batch.jobs]
         if not self._over(dag) and not any(each.state in UNDER_WAY[1:] for each in seen):
             # DAGMan submits what failed once more, or is about to end: the run has not ended yet.
@@ -172,7 +177,7 @@ class HTCondorBackend:
         own = [dag for dag in dags if str(dag.cluster) == batch.handles[0].id]
         if own and self._over(own[-1]):
             return
-        mark = batch.run / "logs" / ".brought"
+        mark = batch.run / BROUGHT
         if mark.exists() and time.time() - mark.stat().st_mtime < LOOK_S:
             return
         self._bring(batch, ["logs", RECORDS])

@@ -8,7 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from nntrainer.config import Config
@@ -123,7 +126,7 @@ def launch(config: Config, fold: int, directory: Path, log: Path, progress: Prog
     # The workers' own record follows; an old one must not be taken for it.
     (directory / "training.json").unlink(missing_ok=True)
     mirror = _Mirror(directory / "progress.json", progress)
-    with StopRequest(directory) as stop, log.open("ab") as output:
+    with StopRequest(directory) as stop, log.open("ab") as output, _home() as home:
         stop.clear()
         start = output.tell()
         # In a session of their own, so that a Ctrl-C reaches only this process, which asks them to stop.
@@ -133,7 +136,7 @@ def launch(config: Config, fold: int, directory: Path, log: Path, progress: Prog
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "TF_CPP_MIN_LOG_LEVEL": "2"},
+            env={**os.environ, **home, "PYTHONUNBUFFERED": "1", "TF_CPP_MIN_LOG_LEVEL": "2"},
         )
         try:
             while process.poll() is None:
@@ -145,6 +148,17 @@ def launch(config: Config, fold: int, directory: Path, log: Path, progress: Prog
             _end(process)
             mirror.finish()
     _outcome(fold, directory, log, start, process.returncode)
+
+
+@contextmanager
+def _home() -> Iterator[dict[str, str]]:
+    """Give Horovod's launcher, which keeps a cache there, a home where it can write, as batch jobs often have none."""
+    home = Path("~").expanduser()
+    if home.is_dir() and os.access(home, os.W_OK | os.X_OK):
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(prefix="nntrainer-") as made:
+        yield {"HOME": made}
 
 
 def _command(workers: int, fold: int, directory: Path) -> list[str]:
