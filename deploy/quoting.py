@@ -37,14 +37,14 @@ def condor_text(text: str) -> str:
         text: any text of one line.
 
     Returns:
-        The text with ``$`` as a macro that stands for it.
+        The text with ``$`` as a macro that stands for it; ``$$`` has one of its own, looked at when the job starts.
 
     Raises:
         DeployError: the text has a line break, which a submit file cannot hold.
     """
     if re.search(r"[\r\n\0]", text):
         raise DeployError(f"{text[:60]!r} has a line break, which cannot be written into a submit file; leave it out")
-    return text.replace("$", "$(DOLLAR)")
+    return "$$(DOLLARDOLLAR)".join(each.replace("$", "$(DOLLAR)") for each in text.split("$$"))
 
 
 def condor_path(path: str) -> str:

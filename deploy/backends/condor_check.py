@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deploy.backends.base import Batch
 from deploy.backends.condor_bindings import Queue, token_directories
-from deploy.backends.condor_submit import htcondor_site, queue_for, submit_files
+from deploy.backends.condor_submit import htcondor_site, is_dag, queue_for, submit_files
 from deploy.credentials import check_credential
 from deploy.errors import DeployError, SubmitError
 from deploy.jobs import Finding, JobSpec
@@ -51,6 +51,8 @@ def _names(batch: Batch, site: HTCondorSite) -> list[Finding]:
         submit_files(batch)
     except DeployError as error:
         found.append(Finding("error", "names", str(error), "rename it"))
+    if site.transfer != "spool" and is_dag(batch) and "$(" in str(batch.run):
+        found.append(Finding("error", "--runs", f"{batch.run}: DAGMan cannot work where a name has '$('", "rename it"))
     if site.container == "apptainer" and site.transfer == "shared":
         paths = [str(batch.run), *(path for job in batch.jobs for path in job.ntuples if not is_remote(path))]
         found += [

@@ -1,0 +1,370 @@
+"""What HTCondor sites are given, byte for byte, and what is found before they are given it.
+
+``UPDATE_GOLDEN=1 pytest tests/deploy/test_htcondor.py`` writes tests/golden/htcondor anew.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.backends import condor_check, condor_holds
+from deploy.backends.base import Batch
+from deploy.backends.htcondor import HTCondorBackend
+from deploy.errors import DeployError, PreflightError
+from deploy.jobs import Finding
+from deploy.plan import plan
+from deploy.preflight import preflight
+from deploy.sandbox import sandboxed
+from deploy.sites import Credential, GpuNeeds, HTCondorSite, Limits, load_site
+from nntrainer.config import Config, load_config
+
+REPOSITORY = Path(__file__).parents[2]
+GOLDEN = REPOSITORY / "tests/golden/htcondor"
+POOL = REPOSITORY / "condor/pool/pool.sh"
+SITES = ("uchicago", "lxplus", "pool")
+STAGES = ("convert-ttH", "train-fold0", "evaluate", "inject-0of2")
+OWN = dict(os.environ)
+XCACHE = "root://xcache.af.uchicago.edu:1094//root://eospublic.cern.ch//eos/atlas/ttbb.root"
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/user")
+
+
+def config_with(*sets: str, local: bool = True) -> Config:
+    changes = ["training.workers=2", "deploy.inject_jobs=2", "data.directory=/data/user/datasets", *sets]
+    config = load_config(REPOSITORY / "configs/tth.yaml", changes, environment={})
+    dump = config.dump()
+    dump["data"]["samples"][0]["files"] = ["/data/user/ntuples/ttH.root"]
+    dump["data"]["samples"][1]["files"] = ["/data/user/ntuples/ttbb.root" if local else XCACHE]
+    return Config.model_validate(dump)
+
+
+def site(name: str) -> HTCondorSite:
+    found = load_site(name, REPOSITORY / f"configs/sites/{name}.yaml")
+    assert isinstance(found, HTCondorSite)
+    return found
+
+
+def batch_of(where: HTCondorSite, *sets: str, run: str = "/data/user/runs/tth/first", local: bool = True) -> tuple[Batch, Config]:
+    config, sources = sandboxed(config_with(*sets, local=local), where)
+    path = Path(run)
+    return Batch(path, where, tuple(plan(config, where, path, path)), sources=sources), config
+
+
+def rendered(where: HTCondorSite, *sets: str, **more: Any) -> dict[str, str]:
+    return HTCondorBackend().render(batch_of(where, *sets, **more)[0])
+
+
+def lines(text: str) -> dict[str, str]:
+    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_golden_files(name: str) -> None:
+    files = rendered(site(name), local=name != "uchicago")
+    assert set(files) == {"run.dag", *(f"{job.name}.sub" for job in batch_of(site(name))[0].jobs)}
+    shown = {file: files[file] for file in ("run.dag", *(f"{stage}.sub" for stage in STAGES))}
+    shown["run.sub"] = rendered(site(name), "deploy.jobs=single")["run.sub"]
+    for file, text in shown.items():
+        golden = GOLDEN / name / file
+        if os.environ.get("UPDATE_GOLDEN"):
+            golden.parent.mkdir(parents=True, exist_ok=True)
+            golden.write_text(text, encoding="utf-8")
+        assert golden.read_text(encoding="utf-8") == text, f"{golden} is not what is rendered; see this file's head"
+
+
+def test_rendering_is_repeatable() -> None:
+    assert rendered(site("uchicago")) == rendered(site("uchicago"))
+
+
+@pytest.mark.parametrize("name", SITES)
+@pytest.mark.parametrize("jobs", ["parts", "single"])
+def test_htcondor_itself_accepts_them(name: str, jobs: str, tmp_path: Path) -> None:
+    if os.geteuid() != 0 or subprocess.run([POOL, "status"], env=OWN, capture_output=True, check=False).returncode:
+        pytest.skip("no HTCondor pool runs: make condor-pool")
+    tmp_path.chmod(0o755)
+    run = tmp_path / "it's a run"
+    (run / "logs").mkdir(parents=True)
+    for file, text in rendered(site(name), f"deploy.jobs={jobs}", run=str(run)).items():
+        if file.endswith(".sub"):
+            (run / file).write_text(text)
+            command = [POOL, "exec", "condor_submit", "-dry-run", "-", run / file]
+            done = subprocess.run(command, env=OWN, capture_output=True, text=True, check=False, timeout=60)
+            assert done.returncode == 0, f"{file}: {done.stderr}"
+            ad = lines(done.stdout)
+            assert ad["NNTrainerJob"] == f'"{file.removesuffix(".sub")}"'
+            assert ad["Iwd"] == f'"{run}"'
+            assert "WARNING" not in done.stderr
+
+
+def test_rules_of_uchicago() -> None:
+    files = rendered(site("uchicago"))
+    short, train = lines(files["convert-ttH.sub"]), lines(files["train-fold0.sub"])
+    assert short["universe"] == "vanilla" and short["executable"] == "/usr/bin/apptainer"
+    assert short["+queue"] == '"short"'
+    assert "--nv" not in short["arguments"] and "request_gpus" not in short
+    assert " exec --nv " in f" {train['arguments']}".replace('"', " ") and train["request_gpus"] == "2"
+    for folder in ("/data/user/runs/tth/first", "/data/user/ntuples", "/cvmfs"):
+        assert f"-B {folder} " in short["arguments"]
+    assert "ALLOW_MWT2" not in "".join(files.values()) and "+SingularityImage" not in "".join(files.values())
+    long = lines(rendered(site("uchicago"), "deploy.resources.train.walltime_s=36000")["train-fold0.sub"])
+    assert "+queue" not in long
+    assert lines(rendered(site("uchicago"), "deploy.resources.train.walltime_s=14400")["train-fold0.sub"])["+queue"]
+    remote = rendered(site("uchicago"), local=False)
+    assert lines(remote["convert-ttbb.sub"])["use_x509userproxy"] == "True"
+    assert "x509" not in remote["convert-ttH.sub"] and XCACHE in remote["convert-ttbb.sub"] + json.dumps(XCACHE)
+
+
+def test_rules_of_lxplus() -> None:
+    files = rendered(site("lxplus"), "deploy.resources.train.walltime_s=80000", "deploy.resources.convert.walltime_s=600")
+    assert lines(files["convert-ttH.sub"])["+JobFlavour"] == '"espresso"'
+    train = lines(files["train-fold0.sub"])
+    assert train["+JobFlavour"] == '"tomorrow"'
+    assert train["MY.SingularityImage"].startswith('"/cvmfs/unpacked.cern.ch/')
+    assert train["requirements"] == '!regexp("MIG", TARGET.GPUs_DeviceName)'
+    assert int(train["max_retries"]) + 1 <= 10
+    logs = {lines(text)["log"] for file, text in files.items() if file.endswith(".sub")}
+    assert logs == {"logs/condor.log"}  # one for the submission, not one a job
+    assert train["should_transfer_files"] == "YES" and train["transfer_checkpoint_files"].startswith("training/fold0")
+
+
+def test_a_job_of_one_node_runs_all_workers() -> None:
+    for name in SITES:
+        assert "parallel" not in "".join(rendered(site(name)).values())
+
+
+def test_no_secret_in_what_is_rendered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secret = "c2VjcmV0LXByb3h5"
+    (tmp_path / "proxy").write_text(secret)
+    monkeypatch.setenv("X509_USER_PROXY", str(tmp_path / "proxy"))
+    monkeypatch.setenv("MY_TOKEN", secret)
+    assert secret not in json.dumps(rendered(site("uchicago"), local=False))
+
+
+# ---- checks
+
+
+@pytest.fixture
+def reachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only whether a schedd answers is left out, which the tests on the pool look at."""
+    monkeypatch.setattr(condor_check, "_reach", lambda site: [])
+
+
+def found(where: HTCondorSite, *sets: str, **more: Any) -> list[Finding]:
+    batch, config = batch_of(where, *sets, **more)
+    return [each for each in preflight(batch, config) if each.where not in ("data.samples", "credentials", "image")]
+
+
+def sentence(findings: list[Finding], where: str) -> str:
+    (one,) = {each for each in findings if each.where == where}
+    assert one.fix
+    return f"{one.level}: {one.what}; {one.fix}"
+
+
+@pytest.mark.usefixtures("reachable")
+@pytest.mark.parametrize(
+    ("name", "sets", "where", "message"),
+    [
+        ("uchicago", ["deploy.resources.train.walltime_s=300000"], "deploy.resources.train.walltime_s", "grants 259200"),
+        ("uchicago", ["deploy.resources.train.memory_mib=81920"], "deploy.resources.train.memory_mib", "81920 MiB.*65536"),
+        ("uchicago", ["deploy.resources.train.cpus=32"], "deploy.resources.train.cpus", "32 .*grants 16"),
+        ("pool", ["training.workers=3"], "deploy.resources.train.gpus", "3 gpus.*grants 2"),
+        ("lxplus", ["deploy.resources.train.walltime_s=700000"], "deploy.resources.train.walltime_s", "700000"),
+        ("lxplus", ["deploy.inject_jobs=2"], "deploy.jobs", "these are 7 jobs, and .* takes 6 in one submission"),
+    ],
+)
+def test_what_a_site_would_not_take_is_found(name: str, sets: list[str], where: str, message: str) -> None:
+    given = site(name)
+    if where == "deploy.jobs":
+        given = given.model_copy(update={"limits": Limits(jobs=6)})
+    assert re.search(message, next(f"{each.what}; {each.fix}" for each in found(given, *sets) if each.where == where))
+    assert not [each for each in found(site(name)) if each.level == "error"]
+
+
+@pytest.mark.usefixtures("reachable")
+def test_a_queue_that_is_too_short_is_found() -> None:
+    short = site("uchicago").model_copy(update={"queues": site("uchicago").queues[:1]})
+    text = sentence(found(short, "deploy.resources.train.walltime_s=36000"), "deploy.resources.train.walltime_s")
+    assert text == (
+        "error: 36000 s of run time are asked for, and the longest queue of site 'uchicago', short, ends jobs after 14400; "
+        "ask for at most 14400; a training that is cut off goes on from its checkpoint"
+    )
+
+
+@pytest.mark.usefixtures("reachable")
+@pytest.mark.parametrize("name", ["uchicago", "lxplus"])
+def test_runs_on_eos_are_refused(name: str) -> None:
+    text = sentence(found(site(name), run="/eos/user/u/user/runs/tth/first"), "--runs")
+    assert f"site '{name}' takes no jobs from /eos" in text
+
+
+@pytest.mark.usefixtures("reachable")
+def test_too_much_to_send_is_found(tmp_path: Path) -> None:
+    big = tmp_path / "big.root"
+    with big.open("wb") as file:
+        file.truncate(2 << 30)
+    batch, config = batch_of(site("lxplus").model_copy(update={"transfer": "spool"}))
+    (name,) = {path for job in batch.jobs for path in job.ntuples if path.endswith("ttH.root")}
+    batch = replace(batch, sources={**batch.sources, name: str(big)})
+    texts = [each.what for each in condor_check.findings(batch, config) if each.where == "data.samples"]
+    assert texts == ["2048 MiB of ntuples would be sent along, and site 'lxplus' takes 1024"]
+
+
+@pytest.mark.usefixtures("reachable")
+def test_gpus_that_the_image_does_not_serve_are_found() -> None:
+    where = site("pool")
+    old = where.gpus[0].model_copy(update={"name": "Tesla K80", "capability": 3.7})
+    only = where.model_copy(update={"gpus": (old,), "gpu": GpuNeeds()})
+    assert "error: the image does not serve Tesla K80: compute capability 3.7" in sentence(found(only), "gpus")
+    both = where.model_copy(update={"gpus": (old, *where.gpus), "gpu": GpuNeeds()})
+    assert sentence(found(both), "gpus").startswith("warning: ")
+    excluded = both.model_copy(update={"gpu": where.gpu})
+    assert not [each for each in found(excluded) if each.where == "gpus"]
+    none = where.model_copy(update={"gpu": GpuNeeds(minimum_memory_mib=99999)})
+    assert "no GPU of site 'pool' (Tesla V100-PCIE-16GB)" in sentence(found(none), "deploy.resources.train.gpus")
+
+
+@pytest.mark.usefixtures("reachable")
+def test_images_are_looked_for(tmp_path: Path) -> None:
+    def image(**changes: Any) -> list[Finding]:
+        batch, config = batch_of(site("pool").model_copy(update=changes))
+        return [each for each in condor_check.findings(batch, config) if each.where == "image"]
+
+    assert "there is no image /nowhere/x.sif" in image(image="/nowhere/x.sif")[0].what
+    assert "names no image" in image(image=None)[0].what
+    assert image(image=str(tmp_path)) == image(image="docker://nntrainer:gpu") == image(container="none") == []
+    if not Path("/cvmfs").is_dir():
+        assert image(image="/cvmfs/unpacked.cern.ch/x")[0].level == "warning"
+
+
+def token(folder: Path, **claims: Any) -> Path:
+    def part(value: Any) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+    path = folder / "token"
+    path.write_text(f"{part({'alg': 'HS256'})}.{part(claims)}.c2lnbmF0dXJl\n")
+    return path
+
+
+def proxy(folder: Path, days: int) -> Path:
+    path = folder / "proxy"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=a user", "-days", str(days)]
+    subprocess.run([*command, "-keyout", folder / "key", "-out", path], check=True, capture_output=True)
+    return path
+
+
+@pytest.mark.usefixtures("reachable")
+@pytest.mark.parametrize("kind", ["x509", "idtoken", "kerberos"])
+def test_credentials_must_outlive_the_jobs(kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(path: Path, walltime_s: int) -> list[str]:
+        credential = Credential(kind=kind, path=path, renew="renew it")
+        where = site("uchicago").model_copy(update={"credentials": (credential,)})
+        batch, config = batch_of(where, f"deploy.resources.train.walltime_s={walltime_s}", local=False)
+        return [each.what for each in condor_check.findings(batch, config) if each.where == "credentials"]
+
+    monkeypatch.setattr(condor_check, "token_directories", list)
+    (missing,) = check(tmp_path / "nothing", 60)
+    assert missing.endswith("is missing or cannot be read")
+    if kind == "kerberos":
+        return
+    made = proxy(tmp_path, 1) if kind == "x509" else token(tmp_path, exp=time.time() + 86400)
+    assert check(made, 3600) == []
+    (short,) = check(made, 86400)
+    assert re.search(r"lasts for another (23\.\d|24\.0) h, and the jobs may run for (29\.0|28\.\d|\d\d\.\d) h", short)
+    if kind == "idtoken":
+        assert check(token(tmp_path), 86400) == []  # no end
+        (expired,) = check(token(tmp_path, exp=time.time() - 7200), 60)
+        assert expired == "HTCondor's token expired 2.0 h ago"
+
+
+def test_kerberos_tickets_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    later = time.strftime("%m/%d/%y %H:%M:%S", time.localtime(time.time() + 36000))
+    script = tmp_path / "klist"
+    script.write_text(
+        "#!/bin/sh\ncat <<EOF\nTicket cache: FILE:/tmp/krb5cc\nDefault principal: user@CERN.CH\n\n"
+        f"Valid starting     Expires            Service principal\n01/01/26 00:00:00  {later}  krbtgt/CERN.CH@CERN.CH\nEOF\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    from deploy.credentials import check_credential
+
+    assert check_credential(Credential(kind="kerberos"), 3600) == []
+    (finding,) = check_credential(Credential(kind="kerberos"), 86400)
+    assert "the Kerberos ticket lasts for another 10.0 h" in finding.what and "`kinit` renews it" in finding.fix
+
+
+def test_the_bindings_are_missed_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "htcondor2", None)
+    (finding,) = condor_check._reach(site("pool"))
+    assert "pip install 'nntrainer[condor]'" in finding.what
+    assert rendered(site("pool"))  # rendering needs none
+
+
+# ---- names
+
+
+@pytest.mark.usefixtures("reachable")
+def test_hostile_names_are_kept_or_refused() -> None:
+    run = "/data/user/my runs/it's \"a\" $run é/first"
+    files = rendered(site("uchicago"), run=run)
+    assert lines(files["convert-ttH.sub"])["initialdir"] == run.replace("$", "$(DOLLAR)")
+    for bad, where, message in [
+        ("/data/a:b/c/d", "names", "colon or comma"),
+        ("/data/a$(b)/c/d", "--runs", "DAGMan"),
+        ("/data/a\nb/c/d", "names", "line break"),
+    ]:
+        assert any(message in each.what for each in found(site("uchicago"), run=bad) if each.where == where), bad
+
+
+def test_ntuples_with_commas_are_refused_where_they_are_sent() -> None:
+    batch, _ = batch_of(site("lxplus"))
+    job = replace(batch.jobs[0], ntuples=("ntuples/a,b.root",))
+    with pytest.raises(DeployError, match="comma"):
+        HTCondorBackend().render(replace(batch, jobs=(job,)))
+
+
+def test_ntuples_of_one_name_do_not_meet_in_a_sandbox() -> None:
+    dump = config_with().dump()
+    dump["data"]["samples"][1]["files"] = ["/data/other/ttH.root", XCACHE]
+    config, sources = sandboxed(Config.model_validate(dump), site("lxplus"))
+    assert sorted(sources.values()) == ["/data/other/ttH.root", "/data/user/ntuples/ttH.root"]
+    assert len(sources) == 2 and all(re.fullmatch(r"ntuples/[0-9a-f]{8}/ttH\.root", name) for name in sources)
+    assert config.data.samples[1].files[1] == XCACHE
+    assert str(config.data.directory) == "datasets"
+
+
+def test_scored_files_stay_in_the_sandbox() -> None:
+    with pytest.raises(PreflightError, match=r"inject\.directory: jobs at site 'lxplus' do not see /data/scored"):
+        sandboxed(config_with("inject.directory=/data/scored"), site("lxplus"))
+
+
+# ---- holds
+
+
+def test_every_hold_says_what_to_do() -> None:
+    for hold in [*condor_holds.HOLDS.values(), condor_holds.UNKNOWN]:
+        assert hold.meaning and hold.fix
+    assert condor_holds.hold_of(34, 0) is condor_holds.hold_of(34, 102) is condor_holds.hold_of(21, 102)
+    assert condor_holds.hold_of(34).mend == "automatic" and condor_holds.hold_of(12).mend == "person"
+    text = condor_holds.explain(13, 2, "Transfer input files failure: reading from file /x: (errno 2) No such file.")
+    assert text.startswith("a file could not be sent with the job (Transfer input") and "code 13/2" in text
+    assert "code 999/1" in condor_holds.explain(999, 1, "")
+
+
+def test_the_documentation_has_the_table() -> None:
+    assert condor_holds.table() in (REPOSITORY / "docs/htcondor.md").read_text(encoding="utf-8")
