@@ -224,10 +224,16 @@ def retry(run: Run) -> list[str]:
     ]
     if not names:
         raise DeployError(f"{run.path}: nothing to try again: the run is {seen.state}")
-    history = [*run.read("deploy.json")["retries"], {"time": now(), "jobs": names, "why": seen.note}]
-    run.update(cancelled=None, retries=history)
+    before = run.read("deploy.json")
+    history = [*before["retries"], {"time": now(), "jobs": names, "why": seen.note}]
+    # Without handles, so that what a killed retry has submitted is found.
+    run.update(cancelled=None, retries=history, jobs=[])
     backend = backend_named(batch.site.backend)
-    handles = backend.retry(replace(batch, cancelled=None), names) if batch.handles else backend.submit(batch)
+    try:
+        handles = backend.retry(replace(batch, cancelled=None), names) if batch.handles else backend.submit(batch)
+    except DeployError:
+        run.update(**{key: before[key] for key in ("cancelled", "retries", "jobs")})
+        raise
     run.update(jobs=[handle.as_dict() for handle in handles])
     return names
 

@@ -28,6 +28,8 @@ LOOK_S = 5.0
 """A schedd is not asked for spooled logs more often."""
 GONE_S = 60.0
 """How long removed jobs may take to leave the queue before they are forced."""
+GONE = "gone"
+"""State of a DAG that is not in the queue any more."""
 UNDER_WAY = ("waiting", "queued", "running", "held")
 
 
@@ -95,15 +97,13 @@ class HTCondorBackend:
 
     def look(self, batch: Batch) -> list[JobSeen]:
         """Return the state of every job, from the event log; spooled logs are brought first."""
-        if htcondor_site(batch).transfer == "spool":
-            if not is_dag(batch):
-                return [self._look_in_queue(batch)]
-            self._refresh(batch)
         if not is_dag(batch):
+            if htcondor_site(batch).transfer == "spool":
+                return [self._look_in_queue(batch)]
             jobs = read_log(batch.run / LOG)
             return [self._seen(batch, batch.jobs[0].name, jobs[-1] if jobs else None, None)]
+        dag = self._dag(batch)
         number = int(batch.handles[0].id)
-        dag = next((each for each in read_log(batch.run / DAG_LOG) if each.cluster == number), None)
         # Of earlier submissions, what is done stays done; the rest is done again.
         nodes = last_by_node(read_log(batch.run / LOG))
         nodes = {name: job for name, job in nodes.items() if job.cluster > number or job.state == "done"}
@@ -124,7 +124,30 @@ class HTCondorBackend:
         return JobSeen(name, state, why, job.host, gpus, job.exit_code, tuple(job.history))
 
     def _over(self, dag: Submitted | None) -> bool:
-        return dag is not None and dag.state in ("done", "failed", "cancelled")
+        return dag is not None and dag.state in ("done", "failed", "cancelled", GONE)
+
+    def _dag(self, batch: Batch) -> Submitted | None:
+        """Return DAGMan's own job; of a spooled run, bring the logs and records first, but not too often."""
+        number = int(batch.handles[0].id)
+
+        def written() -> Submitted | None:
+            return next((each for each in read_log(batch.run / DAG_LOG) if each.cluster == number), None)
+
+        dag, mark = written(), batch.run / BROUGHT
+        if htcondor_site(batch).transfer != "spool" or self._over(dag):
+            return dag
+        if mark.exists() and time.time() - mark.stat().st_mtime < LOOK_S:
+            return dag
+        found = self._queue(batch).jobs(f"ClusterId == {number}")
+        if not found:
+            why = "it has left the queue; the site removes runs that are not gathered in time"
+            return Submitted(number, state="cancelled" if batch.cancelled else GONE, why=why)
+        if int(found[0]["JobStatus"]) == HELD:
+            code, subcode = int(found[0]["HoldReasonCode"]), int(_defined(found[0], "HoldReasonSubCode") or 0)
+            return Submitted(number, state="held", why=explain(code, subcode, str(found[0]["HoldReason"])))
+        self._bring(batch, ["logs", RECORDS])
+        mark.touch()
+        return written()
 
     def _waiting(self, batch: Batch, job: JobSeen, jobs: Sequence[JobSeen], dag: Submitted | None) -> JobSeen:
         """Say what has become of a node that the DAG has not reached, or did not follow to its end."""
@@ -138,6 +161,8 @@ class HTCondorBackend:
             return replace(job, state="cancelled", why=dag.why)
         if job.state == "waiting" and any(each.state in ("failed", "cancelled") for each in jobs):
             return replace(job, why="what it needs has failed")
+        if dag.state == GONE:
+            return replace(job, state="lost", why=dag.why)
         why = f"DAGMan has ended ({dag.why or 'exit code 0'}); rendered/{DAG}.dagman.out says why"
         return replace(job, state="lost", why=why)
 
@@ -171,35 +196,17 @@ class HTCondorBackend:
         details = batch.handles[0].details if batch.handles else {}
         return Queue(htcondor_site(batch), str(details.get("schedd") or "") or None)
 
-    def _refresh(self, batch: Batch) -> None:
-        """Bring the logs and records of a spooled DAG, not too often, and not after it has ended."""
-        dags = read_log(batch.run / DAG_LOG)
-        own = [dag for dag in dags if str(dag.cluster) == batch.handles[0].id]
-        if own and self._over(own[-1]):
-            return
-        mark = batch.run / BROUGHT
-        if mark.exists() and time.time() - mark.stat().st_mtime < LOOK_S:
-            return
-        self._bring(batch, ["logs", RECORDS])
-        mark.touch()
-
-    def _bring(self, batch: Batch, names: Sequence[str]) -> bool:
-        """Bring files of a spooled DAG to the run directory; return whether it is there still."""
+    def _bring(self, batch: Batch, names: Sequence[str]) -> None:
+        """Bring files of a spooled run to the run directory."""
         queue, own = self._queue(batch), f"ClusterId == {batch.handles[0].id}"
-        found = queue.jobs(own)
-        if not found:
-            return False
-        if int(found[0]["JobStatus"]) == HELD and int(found[0]["HoldReasonCode"]) == 16:
-            return True  # its files have not arrived
         if is_dag(batch):
             queue.edit(own, "TransferOutput", f'"{",".join(names)}"')
         queue.retrieve(own)
-        return True
 
     def fetch_logs(self, batch: Batch) -> list[Path]:
         """Return the logs, brought from the spool where they lie there."""
-        if htcondor_site(batch).transfer == "spool" and batch.handles and is_dag(batch):
-            self._refresh(batch)
+        if is_dag(batch):
+            self._dag(batch)
         return [batch.logs / f"{job.name}.log" for job in batch.jobs]
 
     def fetch(self, batch: Batch) -> None:
@@ -224,10 +231,13 @@ class HTCondorBackend:
         Raises:
             DeployError: something stays in the queue.
         """
-        if htcondor_site(batch).transfer == "spool" and is_dag(batch):
-            self._refresh(batch)
+        if batch.handles and is_dag(batch):
+            self._dag(batch)  # what it has done so far
+        self._clear(batch, grace_s, "deploy cancel")
+
+    def _clear(self, batch: Batch, grace_s: float, reason: str) -> None:
+        """Take the jobs of a run out of the queue, the DAG first, which would submit others."""
         queue, own = self._queue(batch), f'NNTrainerRun == "{run_key(batch.run)}"'
-        reason = "deploy cancel"
         queue.act("Remove", f"{own} && DAGManJobId is undefined", reason)
         deadline = time.monotonic() + max(grace_s, GONE_S)
         while left := queue.jobs(own):
@@ -239,6 +249,7 @@ class HTCondorBackend:
                 break
             queue.act("Remove", f"{own} && JobStatus != 3", reason)
             time.sleep(0.5)
+        (batch.run / BROUGHT).unlink(missing_ok=True)
 
     def retry(self, batch: Batch, names: Sequence[str]) -> list[JobHandle]:
         """Release held jobs, with more memory where it was not enough; submit again what is not in the queue.
@@ -295,9 +306,10 @@ class HTCondorBackend:
         return self._submit(batch, name)
 
     def remove(self, batch: Batch) -> None:
-        """Remove what a remote schedd keeps of the run."""
-        if htcondor_site(batch).transfer == "spool":
-            self._queue(batch).act("Remove", f'NNTrainerRun == "{run_key(batch.run)}"', "deploy rm")
+        """Remove what a schedd keeps of the run, DAGMan too where it is about to end."""
+        over = is_dag(batch) and self._over(self._dag(batch))
+        if htcondor_site(batch).transfer == "spool" or (is_dag(batch) and not over):
+            self._clear(batch, 0, "deploy rm")
 
 
 def _defined(ad: object, name: str) -> str:

@@ -166,6 +166,7 @@ def test_retry_does_again_only_what_is_not_done(pool: Pool, transfer: str) -> No
         pool.backend.fetch(run.batch())
     made = (run.path / "out/a").read_text()
     (run.path / "out/mended").touch()
+    shutil.chown(run.path / "out/mended", pool.user)
     assert runs.retry(run) == ["train-fold0"]
     assert runs.look(run).state in ("queued", "running")
     seen = pool.end(run)
@@ -213,10 +214,10 @@ def test_more_memory_than_the_site_grants_is_refused(pool: Pool) -> None:
 
 @pytest.mark.parametrize("transfer", TRANSFERS)
 def test_an_evicted_training_goes_on(pool: Pool, transfer: str) -> None:
-    count = """
-        n=$(cat out/n 2>/dev/null || echo 0); echo start $n
-        trap 'echo $n > out/n; exit 85' TERM
-        while [ $n -lt 60 ]; do n=$((n + 1)); sleep 0.2; done; echo end $n"""
+    count = (
+        "n=$(cat out/n 2>/dev/null || echo 0); echo start $n; trap 'echo $n > out/n; exit 85' TERM; "
+        "while [ $n -lt 60 ]; do n=$((n + 1)); sleep 0.2; done; echo end $n"
+    )
     run = pool.submit(pool.site(transfer), job("train-fold0", count))
     pool.wait(run, lambda jobs: jobs["train-fold0"].state == "running")
     time.sleep(3)

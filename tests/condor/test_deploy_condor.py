@@ -1,0 +1,280 @@
+"""The whole story on the throw-away pool: `deploy submit` to verified plots, ONNX and scored ntuples.
+
+Jobs run in the image that NNTRAINER_TEST_SIF names, with this checkout's nntrainer in place of the image's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import uproot
+import yaml
+
+REPOSITORY = Path(__file__).parents[2]
+POOL = REPOSITORY / "condor/pool/pool.sh"
+DONE, FAILED, USER_ERROR, STILL_RUNNING = 0, 1, 2, 3
+CONFIG = {
+    "name": "small",
+    "data": {
+        "tree": "events",
+        "event_id": "id",
+        "directory": "datasets",
+        "samples": [
+            {"name": "s", "files": "ntuples/s*.root", "label": "s"},
+            {"name": "b", "files": "ntuples/b.root", "label": "b"},
+        ],
+    },
+    "features": {"events": ["x"], "spectators": ["id"]},
+    "preparation": {"folds": 2},
+    "model": {"name": "dense", "layers": [4]},
+    "training": {"epochs": 2, "batch_size": 16, "tensorboard": False, "threads": 1, "workers": 2},
+    "deploy": {"inject_jobs": 2},
+}
+
+
+class Place:
+    """A directory with ntuples, a configuration and a site file, and `deploy` in it."""
+
+    def __init__(self, path: Path, user: str | None) -> None:
+        self.path, self._user = path, user
+        (path / "ntuples").mkdir()
+        rng = np.random.default_rng(1)
+        for name, shift in (("s1", 1.0), ("s2", 1.0), ("b", 0.0)):
+            with uproot.recreate(path / "ntuples" / f"{name}.root") as file:
+                x = (rng.normal(size=300) + shift).astype(np.float32)
+                file.mktree("events", {"id": "u8", "x": "f4"}).extend({"id": rng.integers(0, 2**40, 300, np.uint64), "x": x})
+        (path / "c.yaml").write_text(yaml.safe_dump(CONFIG))
+
+    def site(self, **site: Any) -> None:
+        needs = {"memory_mib": 1536, "disk_mib": 512, "walltime_s": 1800}
+        whole = {
+            "name": "test",
+            "backend": "htcondor",
+            "jobs": "parts",
+            "gpus": [{"name": "V100", "capability": 7.0, "memory_mib": 16384}],
+            "gpu": {"minimum_capability": 5.2, "minimum_memory_mib": 8000, "exclude_mig": True},
+            "limits": {"memory_mib": 4096},
+            "resources": dict.fromkeys(("run", "convert", "train", "evaluate", "inject"), needs),
+            **site,
+        }
+        (self.path / "site.yaml").write_text(yaml.safe_dump(whole))
+        if self._user:
+            for path in (self.path, *self.path.rglob("*")):
+                shutil.chown(path, self._user)
+
+    def command(self, *arguments: str) -> list[str]:
+        environment = ["env", f"PYTHONPATH={REPOSITORY}", "PYTHONDONTWRITEBYTECODE=1"]
+        deploy = [*environment, sys.executable, "-m", "deploy", *arguments]
+        return [str(POOL), "as-user", *deploy] if self._user else deploy
+
+    def deploy(self, *arguments: str, code: int | None = DONE, seconds: float = 60) -> str:
+        done = subprocess.run(
+            self.command(*arguments), cwd=self.path, capture_output=True, text=True, timeout=seconds, check=False
+        )
+        assert code in (None, done.returncode), f"{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def submit(self, *arguments: str, **more: Any) -> str:
+        return self.deploy("submit", "c.yaml", "--site-file", "site.yaml", "--name", "r", *arguments, **more)
+
+    def status(self) -> dict[str, Any]:
+        return dict(json.loads(self.deploy("status", "r", "--json", code=None).rpartition("\n}")[0] + "\n}"))
+
+    @property
+    def run(self) -> Path:
+        return self.path / "runs/small/r"
+
+
+@pytest.fixture
+def shared(htcondor2: Any, tmp_path: Path) -> Iterator[Path]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: sudo make test")
+    folder = Path(os.environ.get("NNTRAINER_POOL_SHARED", "/srv/nntrainer-pool").split(":")[0])
+    path = folder / f"test-{os.getpid()}-{tmp_path.name}"
+    path.mkdir()
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def user() -> str:
+    return os.environ.get("NNTRAINER_POOL_USER") or os.environ.get("SUDO_USER") or "nnpool"
+
+
+def in_image(shared: Path, container: str) -> dict[str, Any]:
+    """The part of a site file that runs jobs in the image, with this checkout's code."""
+    given = os.environ.get("NNTRAINER_TEST_SIF")
+    if not given or not Path(given).is_file():
+        pytest.skip("no image: `make image FORM=sif`, and its path in NNTRAINER_TEST_SIF")
+    image = shared / "image.sif"
+    try:
+        os.link(given, image)
+    except OSError:
+        shutil.copy(given, image)
+    shutil.copytree(REPOSITORY / "nntrainer", shared / "code/nntrainer")
+    # The container universe shows its jobs the shared folders by itself.
+    binds = [str(shared / "code")] if container == "apptainer" else []
+    environment = {"PYTHONPATH": str(shared / "code"), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {"container": container, "image": str(image), "binds": binds, "environment": environment}
+
+
+def in_the_open(shared: Path, user: str) -> dict[str, Any]:
+    """The same with this interpreter and no container."""
+    check = [POOL, "exec", "setpriv", "--reuid", user, "--clear-groups", sys.executable, "-c", "import tensorflow"]
+    if subprocess.run(check, capture_output=True, check=False, timeout=120).returncode:
+        pytest.skip(f"the pool's jobs cannot run {sys.executable}: it lies neither in this checkout nor in their system")
+    shutil.copytree(REPOSITORY / "nntrainer", shared / "code/nntrainer")
+    environment = {"PYTHONPATH": str(shared / "code"), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {"container": "none", "python": sys.executable, "environment": environment}
+
+
+def make(transfer: str, container: str, shared: Path, user: str, tmp_path: Path, **more: Any) -> Place:
+    """A place on the shared file system, used by its owner, or one far from the pool, used by root with a token."""
+    path = shared / "place" if transfer != "spool" else tmp_path / "it's far away"
+    path.mkdir()
+    place = Place(path, user if transfer != "spool" else None)
+    jobs = in_the_open(shared, user) if container == "none" else in_image(shared, container)
+    place.site(transfer=transfer, **jobs, **more)
+    return place
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    ("transfer", "container", "jobs"),
+    [
+        ("shared", "apptainer", "parts"),
+        ("spool", "apptainer", "parts"),
+        ("files", "universe", "parts"),
+        ("shared", "none", "parts"),
+        ("spool", "universe", "single"),
+    ],
+)
+def test_from_submit_to_gathered_results(
+    transfer: str, container: str, jobs: str, shared: Path, user: str, tmp_path: Path
+) -> None:
+    place = make(transfer, container, shared, user, tmp_path, jobs=jobs)
+    place.submit()
+    assert "this run exists already" in place.submit(code=USER_ERROR)
+    place.deploy("gather", "r", code=STILL_RUNNING)
+    place.deploy("wait", "r", seconds=900)
+    seen = place.status()
+    assert seen["state"] == "done" and seen["note"] == ""
+    names = ["run"] if jobs == "single" else ["convert-s", "convert-b", "train-fold0", "train-fold1", "evaluate"]
+    assert [job["name"] for job in seen["jobs"]][:5] == names
+    assert all(job["state"] == "done" and job["host"] for job in seen["jobs"])
+    training = seen["jobs"][0 if jobs == "single" else 2]
+    assert training["gpus"]
+    assert "verified" in place.deploy("gather", "r")
+    assert "copied now" in place.deploy("gather", "r", "--to", "copy")
+    copy = place.path / "copy"
+    files = {each["path"] for each in json.loads((copy / "manifest.json").read_text())["files"]}
+    assert {"models/fold0.onnx", "models/fold1.onnx", "metrics.json", "history.csv"} <= files
+    assert {"scored/s1.friend.root", "scored/s2.friend.root", "scored/b.friend.root"} <= files
+    assert any(path.startswith("plots/Evaluation/") for path in files)
+    for fold in (0, 1):
+        record = json.loads((copy / f"training/fold{fold}/training.json").read_text())
+        assert (record["epochs"], record["workers"]) == (2, 2)
+    with uproot.open(copy / "scored/b.friend.root") as file:
+        assert np.isfinite(file["events_nn"]["nn_score"].array(library="np")).all()
+    (copy / "metrics.json").write_text("{")
+    assert "1 copied now" in place.deploy("gather", "r", "--to", "copy")
+    victim = place.run / "models/fold0.onnx"
+    victim.write_bytes(victim.read_bytes()[:-1])
+    if transfer == "spool":
+        assert "verified" in place.deploy("gather", "r")  # the pool has it still
+    else:
+        assert "models/fold0.onnx has" in place.deploy("gather", "r", code=USER_ERROR)
+    place.deploy("rm", "r")
+    assert not place.run.exists()
+
+
+def jobs_of(place: Place) -> list[Any]:
+    from deploy.backends.condor_bindings import Queue
+    from deploy.backends.condor_submit import run_key
+    from deploy.sites import HTCondorSite
+
+    queue = Queue(HTCondorSite(name="pool", backend="htcondor"))
+    return queue.jobs(f'NNTrainerRun == "{run_key(place.run)}"')
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("transfer", ["shared", "spool"])
+def test_a_training_that_is_evicted_does_not_start_from_zero(
+    transfer: str, shared: Path, user: str, tmp_path: Path, htcondor2: Any
+) -> None:
+    place = make(transfer, "apptainer", shared, user, tmp_path)
+    epochs = 400
+    place.submit(
+        *("--set", f"training.epochs={epochs}", "--set", "training.workers=1"),
+        *("--set", "preparation.folds=null", "--set", "preparation.fractions={}"),
+    )
+    train = wait_for(lambda: [job for job in jobs_of(place) if str(job.get("NNTrainerJob")) == "train-fold0" and job["JobStatus"] == 2])
+    time.sleep(20)
+    schedd = htcondor2.Schedd()
+    schedd.act(htcondor2.JobAction.Vacate, f"ClusterId == {train[0]['ClusterId']}")
+    place.deploy("wait", "r", seconds=900)
+    (job,) = [each for each in place.status()["jobs"] if each["name"] == "train-fold0"]
+    assert any("evicted" in line for line in job["history"]), job
+    place.deploy("gather", "r")
+    record = json.loads((place.run / "training/fold0/training.json").read_text())
+    assert record["epochs"] == epochs
+    log = (place.run / "logs/train-fold0.log").read_text()
+    print(log)
+    place.deploy("rm", "r")
+
+
+def wait_for(condition: Any, seconds: float = 120) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.5)
+    return found
+
+
+@pytest.mark.parametrize("transfer", ["shared", "spool"])
+def test_deploy_killed_while_it_submits_loses_nothing(transfer: str, shared: Path, user: str, tmp_path: Path) -> None:
+    """At whatever moment: there is no run, or one that is found or submitted by `retry`; never two in the queue."""
+    path = shared / "place" if transfer == "shared" else tmp_path / "place"
+    path.mkdir()
+    place = Place(path, user if transfer == "shared" else None)
+    place.site(transfer=transfer, container="none", python="/bin/true")  # jobs that do nothing, well
+    started = time.monotonic()
+    place.submit()
+    whole = time.monotonic() - started
+    outcomes = []
+    for step in range(12):
+        name = f"k{step}"
+        command = place.command("submit", "c.yaml", "--site-file", "site.yaml", "--name", name)
+        process = subprocess.Popen(command, cwd=place.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(whole * (0.4 + 0.06 * step))
+        process.kill()
+        process.wait()
+        run = place.path / "runs/small" / name
+        if not (run / "config.yaml").exists():
+            outcomes.append("nothing")
+            shutil.rmtree(run, ignore_errors=True)
+            place.deploy("submit", "c.yaml", "--site-file", "site.yaml", "--name", name)
+        else:
+            record = json.loads((run / "deploy.json").read_text())
+            record["submitted"] = "2020-01-01T00:00:00+00:00"  # as if a minute had passed
+            (run / "deploy.json").write_text(json.dumps(record))
+            seen = json.loads(place.deploy("status", name, "--json", code=None).rpartition("\n}")[0] + "\n}")
+            outcomes.append(seen["state"] if not record["jobs"] else "recorded")
+            if seen["state"] in ("lost", "held"):
+                place.deploy("retry", name)
+        place.deploy("wait", name, seconds=120)
+    print(outcomes)
+    assert len(set(outcomes)) > 1
+    for step in range(12):
+        place.deploy("rm", f"k{step}")
