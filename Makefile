@@ -25,6 +25,16 @@ demo: venv ## Generate toy ntuples and run the main job on the local site
 test: venv ## Run all tests
 	$(BIN)/python -m pytest
 
+.PHONY: test-containers test-condor test-k8s
+test-containers: venv ## Build the cpu image and test it with Docker and Apptainer (root on Debian, as the next two)
+	@scripts/batch_tests.sh containers
+
+test-condor: venv ## Test against a real HTCondor pool, which is set up for it
+	@scripts/batch_tests.sh condor
+
+test-k8s: venv ## Test against a real Kubernetes, which is set up for it
+	@scripts/batch_tests.sh k8s
+
 .PHONY: condor-pool
 condor-pool: ## A throw-away HTCondor pool on this machine (ACTION=start|stop|status|...; needs root)
 	@condor/pool/pool.sh $(ACTION)
