@@ -48,6 +48,7 @@ start() {
   remove
   mkdir -p "$state"/{logs,var/lib,var/log} "$state"/volumes/{input,output}
   chown 1000:1000 "$state"/volumes/*
+  cp -r "$here/etc" "$state/etc"  # the checkout may change while it runs
   "$here/certificates.sh" "$state"
   ln -s "$binaries/kubectl" "$state/kubectl"
   nohup unshare --mount --pid --fork --propagation private "$here/node.sh" "$state" "$binaries" \

@@ -3,17 +3,16 @@
 # ends, however it ends, and its mounts with it. The host's /run, /var/lib, /var/log and sysctls stay untouched.
 #   unshare --mount --pid --fork --propagation private k8s/cluster/node.sh STATE BINARIES
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
 state=$1 binaries=$2
 read -r pid _ </proc/self/stat  # seen from outside, while /proc is still the host's
 echo "$pid" >"$state/pid"
 
 # From here on every path is a fixed one, so that the configuration files need none filled in.
 mount -t tmpfs tmpfs /mnt
-mkdir /mnt/cluster /mnt/bin /mnt/etc
+mkdir /mnt/cluster /mnt/bin
+ln -s cluster/etc /mnt/etc
 mount --bind "$state" /mnt/cluster
 mount --bind "$binaries" /mnt/bin
-mount --bind "$here/etc" /mnt/etc
 mount --no-mtab --move /mnt /run
 mount --bind /run/cluster/var/lib /var/lib
 mount --bind /run/cluster/var/log /var/log
