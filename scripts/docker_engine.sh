@@ -23,12 +23,16 @@ case ${1:-} in
     fi
     mkdir -p "$state"
     # A score of 0 and not Docker's -500: lowering it needs a capability that restricted machines lack.
+    cd /
     setsid dockerd --iptables=false --ip6tables=false --bridge=none --oom-score-adjust 0 \
       >"$state/log" 2>&1 </dev/null &
-    echo $! >"$state/pid"
+    pid=$!
     for _ in $(seq 60); do
-      answers && exit 0
-      [ -e "/proc/$(cat "$state/pid")" ] || break # it has given up
+      if answers; then
+        [ ! -e "/proc/$pid" ] || echo "$pid" >"$state/pid" # it is gone where another one was started at the same time
+        exit 0
+      fi
+      [ -e "/proc/$pid" ] || break # it has given up
       sleep 0.5
     done
     tail -n 20 "$state/log" >&2
