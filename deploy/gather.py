@@ -96,7 +96,9 @@ def _join(run: Run, batch: Batch) -> None:
             f"{run.path}: {', '.join(undone)} left no record of success; `deploy status {run.path}` says why"
         )
     files = {each["path"]: each for record in records.values() for each in record["files"]}
-    write_json(run.path / MANIFEST, {"created": now(), "files": [files[path] for path in sorted(files)]})
+    listed = [files[path] for path in sorted(files)]
+    if run.read(MANIFEST).get("files") != listed:  # the same manifest stays, by which a copy of it is known
+        write_json(run.path / MANIFEST, {"created": now(), "files": listed})
 
 
 def _manifest(run: Run) -> tuple[str, list[_Entry]]:
