@@ -152,8 +152,8 @@ def _batch(
     """Return the configuration as the jobs read it, and the jobs of a run that is not made yet."""
     from deploy.backends.base import Batch
     from deploy.plan import plan, resolved
+    from deploy.runs import directory_of, text_of
     from deploy.sandbox import sandboxed
-    from deploy.runs import directory_of
     from deploy.sites import load_site
     from nntrainer.config import load_config
 
@@ -162,7 +162,8 @@ def _batch(
     directory = Path.cwd()
     run = (directory / directory_of(loaded, runs, name)).resolve()
     loaded, sources = sandboxed(resolved(loaded, where, directory), where)
-    return loaded, Batch(run, where, tuple(plan(loaded, where, run, directory)), sources=sources)
+    jobs = tuple(plan(loaded, where, run, directory))
+    return loaded, Batch(run, where, jobs, sources=sources, config=text_of(loaded))
 
 
 def _given(run: Path, runs: Path) -> Path:

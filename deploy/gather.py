@@ -86,7 +86,7 @@ def gather(run: Run, to: Path | None = None) -> Gathered:
 
 def _join(run: Run, batch: Batch) -> None:
     """Make one manifest of the records of all parts; a run in one job writes its own."""
-    parts = [part for job in batch.jobs for part in job.parts]
+    parts = dict.fromkeys(part for job in batch.jobs for part in job.parts)
     if not parts:
         return
     records = {name: run.read(f"{RECORDS}/{name}.json") for name in parts}

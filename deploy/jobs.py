@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from nntrainer.config.parts import RECORDS
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ class JobSpec:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Names of the parts that it does; none where it does the whole run."""
-        return tuple(word for flag, word in pairwise(self.command) if flag == "--part")
+        """Names of the parts that it does, or may do; none where it does the whole run."""
+        return tuple(path.stem for each in self.outputs if (path := Path(each)).parent == Path(RECORDS))
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data."""

@@ -12,17 +12,22 @@ from deploy.jobs import JobSpec, Resources
 from deploy.sites import DEFAULTS, ContainerSite, HTCondorSite, KubernetesSite, LocalSite, Site
 from nntrainer.config import Config
 from nntrainer.config.models import JobNeeds
-from nntrainer.config.parts import Part, ntuples_to_score, parts_of
+from nntrainer.config.parts import Part, ntuples_to_score, of_stage, parts_of
 from nntrainer.files import expand, is_remote
 
 # What OpenMP, BLAS and TensorFlow read; each would take all CPUs of the machine otherwise.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
+CONFIG_IN_POD = "/config/config.yaml"
+"""Where pods find the configuration."""
+REST = "rest"
+"""What `nntrainer run --part` calls all that follows the training."""
+
 
 def resolved(config: Config, site: Site, directory: Path) -> Config:
     """Return the configuration as jobs elsewhere read it: no path depends on where it was submitted.
 
-    On Kubernetes paths are those that pods see, and stay as they are.
+    On Kubernetes paths are those that pods see, and relative ones refer to the work volume.
 
     Args:
         config: the configuration.
@@ -35,14 +40,16 @@ def resolved(config: Config, site: Site, directory: Path) -> Config:
     Raises:
         InputError: no file matches a pattern.
     """
-    if isinstance(site, KubernetesSite):
-        return config
+    elsewhere = isinstance(site, KubernetesSite)
+    start = site.work.path if isinstance(site, KubernetesSite) else directory
 
     def absolute(path: str) -> str:
-        return path if is_remote(path) else os.path.normpath(directory / Path(path).expanduser())
+        local = Path(path) if elsewhere else Path(path).expanduser()
+        return path if is_remote(path) else os.path.normpath(start / local)
 
     def found(patterns: tuple[str, ...]) -> list[str]:
-        return [absolute(path) for path in expand([absolute(pattern) for pattern in patterns])]
+        paths = [absolute(pattern) for pattern in patterns]
+        return paths if elsewhere else [absolute(path) for path in expand(paths)]
 
     def of_data(data: dict[str, object]) -> dict[str, object]:
         samples = [{**sample.model_dump(mode="json"), "files": found(sample.files)} for sample in config.data.samples]
@@ -91,6 +98,8 @@ def plan(config: Config, site: Site, run: Path, directory: Path) -> list[JobSpec
     Returns:
         The jobs, each after those that it needs.
     """
+    if isinstance(site, KubernetesSite):
+        return _in_pods(config, site, run)
     python = _program(site)
     config_file = str(run / "config.yaml")
     single = (config.deploy.jobs or site.jobs) == "single"
@@ -103,13 +112,63 @@ def plan(config: Config, site: Site, run: Path, directory: Path) -> list[JobSpec
         files = [*(path for sample in config.data.samples for path in sample.files), *(config.inject.files or ())]
         made = [str(config.data.directory), *([str(config.inject.directory)] if config.inject.directory else [])]
         return [replace(job, ntuples=tuple(dict.fromkeys(files)), outputs=tuple(made))]
-    groups = config.deploy.inject_jobs
-    if not isinstance(site, KubernetesSite):
-        groups = min(groups, len(ntuples_to_score(config)))
+    groups = min(config.deploy.inject_jobs, len(ntuples_to_score(config)))
     return [
         _part_job(part, in_run, run, config, site)
         for part in parts_of(config, groups)
     ]
+
+
+def _in_pods(config: Config, site: KubernetesSite, run: Path) -> list[JobSpec]:
+    """Return the jobs of a run on Kubernetes.
+
+    Where nothing orders them, the job of a fold does all that comes before it, which others may have done, and the one
+    that ends last does all that comes after.
+    """
+    command = ("nntrainer", "run", CONFIG_IN_POD, "--run-dir", str(site.on_volume(run)))
+    if (config.deploy.jobs or site.jobs) == "single" and site.nodes == 1:
+        return [_job("run", "run", command, site.work.path, config, site)]
+    parts = parts_of(config, config.deploy.inject_jobs if site.jobset else 1, expanded=False)
+    convert, train = of_stage(parts, "convert"), of_stage(parts, "train")
+    rest = [part for part in parts if part.stage in ("evaluate", "inject")]
+    names = [part.name for part in convert]
+    if not site.jobset:
+        return [
+            _several(part.name, [*convert, part, *rest], [*names, part.name, REST], command, config, site)
+            for part in train
+        ]
+    first = _several("convert", convert, names, command, config, site)
+    others = [_several(part.name, [part], [part.name], command, config, site) for part in (*train, *rest)]
+    return [first, *(replace(job, needs=_needs(job, (first, *others))) for job in others)]
+
+
+def _needs(job: JobSpec, jobs: Sequence[JobSpec]) -> tuple[str, ...]:
+    """Return the names of the jobs of the stage before."""
+    before = {"train": "convert", "evaluate": "train", "inject": "evaluate"}[job.stage]
+    return tuple(each.name for each in jobs if each.stage == before)
+
+
+def _several(
+    name: str,
+    parts: Sequence[Part],
+    words: Sequence[str],
+    command: tuple[str, ...],
+    config: Config,
+    site: KubernetesSite,
+) -> JobSpec:
+    """Return a job that does several parts: with the most that one of their stages asks for, and the time of all."""
+    stage = "train" if any(part.stage == "train" for part in parts) else parts[0].stage
+    job = _job(name, stage, (*command, *(w for each in words for w in ("--part", each))), site.work.path, config, site)
+    each = [resources_of(part.stage, config, site) for part in parts]
+    needs = Resources(
+        cpus=max(one.cpus for one in each),
+        gpus=max(one.gpus for one in each),
+        memory_mib=max(one.memory_mib for one in each),
+        disk_mib=max(one.disk_mib for one in each),
+        walltime_s=sum(one.walltime_s for one in each),
+    )
+    made = (*(path for part in parts for path in part.writes), *(part.record for part in parts))
+    return replace(job, resources=needs, outputs=tuple(dict.fromkeys(made)))
 
 
 def _program(site: Site) -> tuple[str, ...]:

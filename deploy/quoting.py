@@ -10,6 +10,8 @@ r"""Texts of users in places with rules of their own: a shell, HTCondor's submit
 'tth-run-1-train-fold0-caf272'
 >>> kubernetes_label("ttH (bb)")
 'ttH-bb'
+>>> kubernetes_text("$(HOME)/a$")
+'$$(HOME)/a$$'
 """
 
 from __future__ import annotations
@@ -103,20 +105,26 @@ def _condor_word(text: str, always: bool = False) -> str:
     )
 
 
-def kubernetes_name(*parts: str) -> str:
+def kubernetes_name(*parts: str, length: int = NAME_LENGTH) -> str:
     """Return a name that Kubernetes takes for an object (RFC 1123): short, and different for different parts.
 
     Args:
         *parts: what the object is called by people; any text.
+        length: how long it may be.
 
     Returns:
-        At most NAME_LENGTH lower-case letters, digits and dashes.
+        At most that many lower-case letters, digits and dashes.
     """
     given = "/".join(parts)
     text = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-") or "x"
     text = text if text[0].isalpha() else f"x{text}"
     tail = hashlib.sha256(given.encode()).hexdigest()[:6]
-    return f"{text[: NAME_LENGTH - 7].rstrip('-')}-{tail}"
+    return f"{text[: length - 7].rstrip('-')}-{tail}"
+
+
+def kubernetes_text(text: str) -> str:
+    """Return a text as an argument or the value of a variable of a container, where ``$(NAME)`` would be replaced."""
+    return text.replace("$", "$$")
 
 
 def kubernetes_label(text: str) -> str:

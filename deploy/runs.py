@@ -58,7 +58,9 @@ class Run:
             handles = tuple(JobHandle(**job) for job in deploy["jobs"])
         except (TypeError, KeyError):
             raise DeployError(f"{path}: another version of deploy wrote this record") from None
-        batch = Batch(self.path.resolve(), site, jobs, handles, deploy["cancelled"])
+        config = self.path / "config.yaml"
+        text = config.read_text(encoding="utf-8") if config.exists() else ""
+        batch = Batch(self.path.resolve(), site, jobs, handles, deploy["cancelled"], text)
         return batch if handles else replace(batch, handles=tuple(backend_named(site.backend).find(batch)))
 
     def records(self) -> dict[str, dict[str, Any]]:
@@ -158,8 +160,14 @@ def create(
     for name, source in (sources or {}).items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).symlink_to(source)
-    write_text(path / "config.yaml", yaml.safe_dump(config.dump(), sort_keys=False, allow_unicode=True))
+    write_text(path / "config.yaml", text_of(config))
     return run
+
+
+def text_of(config: Config) -> str:
+    """Return a configuration as the jobs read it."""
+    text: str = yaml.safe_dump(config.dump(), sort_keys=False, allow_unicode=True)
+    return text
 
 
 def submit(run: Run) -> None:

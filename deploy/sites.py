@@ -178,6 +178,10 @@ class KubernetesSite(_Site):
     failure_policy: bool = Field(True, description="The cluster knows podFailurePolicy (1.26 and later).")
     nodes: int = Field(1, ge=1, description="Machines for one training; more than one needs Kubeflow's MPIJob.")
 
+    def on_volume(self, run: Path) -> Path:
+        """Return where pods see a run directory of this machine, which they call by its name and its parent's."""
+        return self.work.path / "runs" / run.parent.name / run.name
+
 
 Site = LocalSite | ContainerSite | HTCondorSite | KubernetesSite
 _SITE: TypeAdapter[Site] = TypeAdapter(Annotated[Site, Field(discriminator="backend")])

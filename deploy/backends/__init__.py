@@ -12,6 +12,7 @@ BACKENDS = {
     "local": ("deploy.backends.local", "LocalBackend"),
     "container": ("deploy.backends.container", "ContainerBackend"),
     "htcondor": ("deploy.backends.htcondor", "HTCondorBackend"),
+    "kubernetes": ("deploy.backends.kubernetes", "KubernetesBackend"),
 }
 
 

@@ -25,6 +25,7 @@ class Batch:
         handles: the submitted jobs.
         cancelled: when they were cancelled, ISO 8601; None otherwise.
         sources: ntuples that are sent with the jobs: where they lie, by their path in the run directory.
+        config: the configuration as the jobs read it, for those that do not see the run directory.
     """
 
     run: Path
@@ -33,6 +34,7 @@ class Batch:
     handles: tuple[JobHandle, ...] = ()
     cancelled: str | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
+    config: str = ""
 
     @property
     def logs(self) -> Path:

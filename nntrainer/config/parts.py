@@ -77,12 +77,13 @@ def ntuples_to_score(config: Config) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def parts_of(config: Config, groups: int = 1) -> list[Part]:
+def parts_of(config: Config, groups: int = 1, *, expanded: bool = True) -> list[Part]:
     """Return the parts of a run.
 
     Args:
         config: the configuration.
         groups: how many parts score the ntuples; part *i* of *n* takes every *n*-th ntuple from the *i*-th on.
+        expanded: say which ntuples each of those takes, which only a machine that sees the ntuples can.
 
     Returns:
         The parts, each after those that it needs.
@@ -108,7 +109,14 @@ def parts_of(config: Config, groups: int = 1) -> list[Part]:
     )
     scored = str(config.inject.directory or "scored")
     inject = [
-        Part(f"inject-{i}of{groups}", "inject", ("evaluate",), ("models",), (scored,), _group(config, i, groups))
+        Part(
+            f"inject-{i}of{groups}",
+            "inject",
+            ("evaluate",),
+            ("models",),
+            (scored,),
+            _group(config, i, groups) if expanded else (),
+        )
         for i in range(groups)
     ]
     return [*convert, *train, evaluate, *inject]
