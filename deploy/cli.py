@@ -213,15 +213,18 @@ def logs(
 
     found = find(run, runs)
     positions: dict[Path, int] = {}
+    pause = POLL_S
     with _following():
         while True:
             ended = look(found).state in FINISHED  # asked before reading, so that the last lines are not missed
-            paths = logs_of(found, job)
+            paths, before = logs_of(found, job), dict(positions)
             for path in paths:
                 positions[path] = _print_from(path, positions.get(path, 0), len(paths) > 1)
             if not follow or ended:
                 return
-            time.sleep(POLL_S)
+            time.sleep(pause)
+            # While nothing comes, a batch system is asked more and more seldom.
+            pause = POLL_S if positions != before else min(pause * 1.2, WATCH_S)
 
 
 @app.command()

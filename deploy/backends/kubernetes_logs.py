@@ -4,37 +4,23 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from deploy.backends.kubernetes_cluster import Cluster
 from deploy.backends.kubernetes_manifests import Manifest
+from deploy.backends.kubernetes_words import exit_code
 from nntrainer.files import write_json
 
 STATE = "pods.json"
+"""Every pod that a job had: its host, image, exit code, and the time of its last line here."""
 
 
-@dataclass
-class _Log:
-    """A log and how far it has come.
+def fetch_logs(cluster: Cluster, folder: Path, pods: Mapping[str, Sequence[Manifest]]) -> None:
+    """Add what pods have printed since to the logs of their jobs, and note where and with what they ran.
 
-    Attributes:
-        path: the file.
-        size: its length in bytes, up to which it is known to be right.
-        last: the time of the last line of each pod, as the cluster writes it.
-    """
-
-    path: Path
-    size: int
-    last: dict[str, str]
-
-
-def fetch_logs(cluster: Cluster, folder: Path, pods: dict[str, Sequence[Manifest]]) -> None:
-    """Add what pods have printed since to the logs of their jobs.
-
-    It may be killed at any moment: what is behind the noted length is written again.
+    It may be killed at any moment: what is behind the noted length of a log is written again.
 
     Args:
         cluster: the cluster.
@@ -45,33 +31,39 @@ def fetch_logs(cluster: Cluster, folder: Path, pods: dict[str, Sequence[Manifest
         fcntl.flock(lock, fcntl.LOCK_EX)
         state = _read(folder / STATE)
         for job, attempts in pods.items():
-            known = state.get(job, {})
-            log = _Log(folder / f"{job}.log", known.get("size", 0), known.get("last", {}))
-            log.path.touch()
-            with log.path.open("r+b") as output:
-                output.truncate(log.size)
-                output.seek(log.size)
+            known = state.setdefault(job, {"size": 0, "pods": {}})
+            path = folder / f"{job}.log"
+            path.touch()
+            with path.open("r+b") as output:
+                output.truncate(known["size"])
+                output.seek(known["size"])
                 for pod in attempts:
-                    _append(cluster, log, output, pod)
-                log.size = output.tell()
-            state[job] = {"size": log.size, "last": log.last}
+                    _append(cluster, known["pods"], output, pod)
+                known["size"] = output.tell()
             write_json(folder / STATE, state)
 
 
-def _append(cluster: Cluster, log: _Log, output: Any, pod: Manifest) -> None:
+def _append(cluster: Cluster, known: dict[str, dict[str, Any]], output: BinaryIO, pod: Manifest) -> None:
     name = pod["metadata"]["name"]
-    last = log.last.get(name)
+    new = name not in known
+    own = known.setdefault(name, {"last": None})
+    status = (pod["status"].get("containerStatuses") or [{}])[0]
+    own |= {"host": pod["spec"].get("nodeName"), "image": status.get("imageID"), "exit_code": exit_code(pod)}
+    ended, last = pod["status"].get("phase") in ("Succeeded", "Failed"), own["last"]
+    if new and len(known) > 1:
+        output.write(f"---- attempt {len(known)}: pod {name} ----\n".encode())
+    if own.get("complete"):
+        return
     for line in cluster.log(name, since=last and _second(last)):
         stamp, _, text = line.partition(b" ")
         time = stamp.decode("ascii", "replace")
         if last is not None and _key(time) <= _key(last):  # the API goes by whole seconds
             continue
-        if not text.endswith(b"\n") and pod["status"].get("phase") not in ("Succeeded", "Failed"):
-            return  # half a line; it is whole next time
-        if name not in log.last and len(log.last) > 0:
-            output.write(f"---- attempt {len(log.last) + 1}: pod {name} ----\n".encode())
+        if not text.endswith(b"\n") and not ended:
+            break  # half a line; it is whole next time
         output.write(text)
-        log.last[name] = time
+        own["last"] = time
+    own["complete"] = ended
 
 
 def _second(time: str) -> str:

@@ -129,11 +129,13 @@ def refused(events: Sequence[Manifest]) -> str:
     if not failures:
         return ""
     message = str(failures[-1].get("message", ""))
-    if match := re.search(r"exceeded quota: (\S+?), requested: (\S+?), used: (\S+?), limited: (\S+)", message):
+    if match := re.search(r"exceeded quota: (\S+?), requested: (\S+?),? used: (\S+?),? limited: (\S+)", message):
         quota, requested, used, limited = match.groups()
+        what, _, asked = requested.partition("=")
+        taken, most = (text.partition("=")[2].partition(",")[0] for text in (used, limited))
         return (
-            f"the quota '{quota}' of the namespace does not grant it: it asks for {requested}, {used} are in use, "
-            f"{limited} is the limit; wait, or ask for less"
+            f"the quota '{quota}' of the namespace does not grant it: {asked} {what.removeprefix('requests.')} asked"
+            f" for, {taken} of {most} in use; wait, or ask for less"
         )
     return f"the cluster refuses its pods: {message.removeprefix('Error creating: ')[:300]}"
 
@@ -162,7 +164,7 @@ def why_ended(pod: Manifest) -> str:
             f"it ran longer than its {seconds} s; `deploy retry` goes on from the last checkpoint, "
             "deploy.resources.train.walltime_s asks for more"
         )
-    disruption = next(
+    disruption: Manifest = next(
         (
             each
             for each in status.get("conditions", [])
