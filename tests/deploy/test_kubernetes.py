@@ -549,8 +549,8 @@ def test_why_there_is_no_pod() -> None:
     )
     told = refused([{"reason": "FailedCreate", "message": message}])
     assert told == (
-        "the quota 'physics' of the namespace does not grant it: 5 nvidia.com/gpu asked for, 2 of 4 in use; wait, or ask "
-        "for less"
+        "the quota 'physics' of the namespace does not grant it: 5 nvidia.com/gpu asked for, 2 of 4 in use; wait, or "
+        "ask for less"
     )
     assert "unable to validate" in refused(
         [{"reason": "FailedCreate", "message": "Error creating: unable to validate"}]

@@ -152,7 +152,10 @@ def test_paths_do_not_depend_on_where_it_was_submitted(tmp_path: Path) -> None:
     assert found.data.directory == tmp_path / "datasets"
     volume = {"claim": "work", "path": "/work"}
     cluster = {"name": "x", "backend": "kubernetes", "image": "i", "namespace": "n", "work": volume}
-    assert resolved(config, site_of(cluster, "test"), tmp_path) == config
+    there = resolved(config, site_of(cluster, "test"), Path("/nowhere"))  # as pods see them
+    assert there.data.samples[0].files == ("/work/n/a*.root",)
+    assert there.data.samples[1].files == ("/work/n/b.root", "root://host//c.root")
+    assert there.data.directory == Path("/work/datasets")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,403 @@
+"""deploy on a real Kubernetes: k8s/cluster with an image of nntrainer loaded, as the ordinary user Alice.
+
+The image gives the environment; the code that runs in it is that of this checkout, from the input volume.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nntrainer.files import sha256
+
+REPOSITORY = Path(__file__).parents[2]
+CLUSTER = REPOSITORY / "k8s" / "cluster" / "cluster.sh"
+IMAGE = os.environ.get("NNTRAINER_TEST_IMAGE", "")
+kubernetes = pytest.importorskip("kubernetes", reason="no Kubernetes client; `pip install .[kubernetes]` brings it")
+pytestmark = [
+    pytest.mark.skipif(
+        subprocess.run([CLUSTER, "status"], capture_output=True).returncode != 0,
+        reason="no throw-away Kubernetes runs here; `make k8s-cluster` starts one",
+    ),
+    pytest.mark.skipif(
+        not IMAGE,
+        reason="no image; `docker save nntrainer:cpu | k8s/cluster/cluster.sh load /dev/stdin` loads it, "
+        "NNTRAINER_TEST_IMAGE=docker.io/library/nntrainer:cpu names it",
+    ),
+]
+CONFIG = """\
+name: small
+data:
+  tree: events
+  event_id: id
+  samples:
+    - {name: s, files: "/input/NAME/ntuples/s*.root", label: s}
+    - {name: b, files: "/input/NAME/ntuples/b.root", label: b}
+  directory: NAME-datasets
+features: {events: [x], spectators: [id]}
+preparation: {folds: 2}
+model: {name: dense, layers: [4]}
+training: {epochs: 2, batch_size: 64, tensorboard: false, threads: 1}
+"""
+
+
+class Place:
+    """A directory that deploy is called from, and the cluster as Alice sees it."""
+
+    def __init__(self, folder: Path) -> None:
+        shown = subprocess.run([CLUSTER, "env"], capture_output=True, text=True, check=True).stdout
+        self.kubeconfig = Path(shown.strip().removeprefix("export KUBECONFIG="))
+        self.volumes = self.kubeconfig.parent / "volumes"
+        self.folder = folder
+        self.name = f"test-{os.getpid()}-{random.randrange(10**6)}"
+        self.environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "PYTHONPATH": str(REPOSITORY)}
+        client = kubernetes.config.new_client_from_config(str(self.kubeconfig))
+        self.client = client
+        self.core, self.batch = kubernetes.client.CoreV1Api(client), kubernetes.client.BatchV1Api(client)
+        site = yaml.safe_load((REPOSITORY / "configs/sites/cluster.yaml").read_text(encoding="utf-8"))
+        site |= {"image": IMAGE, "environment": {"PYTHONPATH": f"/input/{self.name}"}}
+        (folder / "cluster.yaml").write_text(yaml.safe_dump(site), encoding="utf-8")
+        (folder / "c.yaml").write_text(CONFIG.replace("NAME", self.name), encoding="utf-8")
+
+    def command(self, verb: str, *words: str) -> list[str]:
+        return [sys.executable, "-m", "deploy", verb, *words]
+
+    def deploy(self, verb: str, *words: str, code: int | None = 0) -> str:
+        done = subprocess.run(
+            self.command(verb, *words),
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=400,
+        )
+        assert code is None or done.returncode == code, f"{verb}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    def submit(self, name: str, *sets: str, code: int = 0) -> str:
+        words = [word for each in sets for word in ("--set", each)]
+        return self.deploy("submit", "c.yaml", "--site-file", "cluster.yaml", "--name", name, *words, code=code)
+
+    def status(self, name: str) -> dict[str, Any]:
+        done = subprocess.run(
+            self.command("status", name, "--json"),
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def run(self, name: str) -> Path:
+        return self.folder / "runs/small" / name
+
+    def on_volume(self, name: str) -> Path:
+        return self.volumes / "output/runs/small" / name
+
+    def left(self, name: str) -> list[str]:
+        """Return the objects of a run that are in the cluster, but pods that were killed and are still going."""
+        some: list[Any] = []
+        selector = "app.kubernetes.io/managed-by=deploy"
+        some += self.batch.list_namespaced_job("physics", label_selector=selector).items
+        some += self.core.list_namespaced_config_map("physics", label_selector=selector).items
+        some += self.core.list_namespaced_pod("physics", label_selector=selector).items
+        mine = [each for each in some if f"-{name}-" in each.metadata.name]
+        return [each.metadata.name for each in mine if not (each.metadata.deletion_timestamp)]
+
+
+def until(what: Callable[[], Any], seconds: float = 120) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        if time.monotonic() > end:
+            pytest.fail(f"nothing came in {seconds} s")
+        time.sleep(1)
+    return found
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    import numpy as np
+    import uproot
+
+    place = Place(tmp_path_factory.mktemp("deploy"))
+    shared = place.volumes / "input" / place.name
+    shared.mkdir()
+    shutil.copytree(REPOSITORY / "nntrainer", shared / "nntrainer", ignore=shutil.ignore_patterns("__pycache__"))
+    (shared / "ntuples").mkdir()
+    rng = np.random.default_rng(1)
+    for name, shift in (("s1", 1.0), ("s2", 1.0), ("b", 0.0)):
+        with uproot.recreate(shared / "ntuples" / f"{name}.root") as file:
+            tree = file.mktree("events", {"id": "u8", "x": "f4"})
+            x = (rng.normal(size=300) + shift).astype(np.float32)
+            tree.extend({"id": rng.integers(0, 2**40, 300).astype(np.uint64), "x": x})
+    yield place
+    for run in sorted((place.folder / "runs/small").glob("*")):
+        place.deploy("cancel", str(run), "--grace", "0", code=None)
+        place.deploy("rm", str(run), code=None)
+    shutil.rmtree(shared)
+    shutil.rmtree(place.volumes / f"output/{place.name}-datasets", ignore_errors=True)
+    place.client.rest_client.pool_manager.clear()
+
+
+@pytest.fixture(scope="module")
+def trained(place: Place) -> str:
+    """A run of two folds that has ended well."""
+    name = f"two{random.randrange(10**6)}"
+    assert "ready" in place.deploy("check", "c.yaml", "--site-file", "cluster.yaml")
+    place.submit(name)
+    assert place.status(name)["state"] in ("queued", "running")
+    said = place.deploy("wait", name, "--timeout", "300")
+    assert f"{name}: done" in said
+    return name
+
+
+def forget(place: Place, name: str) -> None:
+    """Remove what was gathered of a run."""
+    for folder in ("parts", "plots", "models", "training", "scored"):
+        shutil.rmtree(place.run(name) / folder, ignore_errors=True)
+    for file in ("manifest.json", "metrics.json", "history.csv"):
+        (place.run(name) / file).unlink(missing_ok=True)
+
+
+def gathered(place: Place, name: str) -> dict[str, str]:
+    """Return the SHA-256 of every file of a run's results, and check them against the volume's."""
+    run, there = place.run(name), place.on_volume(name)
+    files = {each["path"]: each["sha256"] for each in json.loads((run / "manifest.json").read_text())["files"]}
+    for path, digest in files.items():
+        assert sha256(run / path) == digest == sha256(there / path)
+    assert not list(run.rglob("*.part"))
+    return files
+
+
+def test_two_folds_from_submit_to_gathered_results(place: Place, trained: str) -> None:
+    status = place.status(trained)
+    assert [(job["name"], job["state"], job["gpus"]) for job in status["jobs"]] == [
+        ("train-fold0", "done", "1 Pretend"),
+        ("train-fold1", "done", "1 Pretend"),
+    ]
+    logs = place.deploy("logs", trained)
+    assert "fold 0: 2 epochs" in logs and "fold 1: 2 epochs" in logs and logs.count("test AUC") == 1
+    assert place.deploy("logs", trained) == logs
+    said = place.deploy("gather", trained)
+    assert " MB verified" in said
+    files = gathered(place, trained)
+    assert {"metrics.json", "models/fold0.onnx", "scored/s1.friend.root"} <= set(files) and len(files) > 20
+    assert place.deploy("gather", trained) == said
+    assert not [name for name in place.left(trained) if "reader" in name]
+    copy = place.deploy("gather", trained, "--to", str(place.folder / "copy"))
+    assert f"{len(files)} copied now" in copy
+    pods = json.loads((place.run(trained) / "logs/pods.json").read_text())
+    assert all(pod["image"] and pod["exit_code"] == 0 for job in pods.values() for pod in job["pods"].values())
+
+
+def test_a_second_run_of_the_name_is_refused(place: Place, trained: str) -> None:
+    assert "this run exists already" in place.submit(trained, code=2)
+    elsewhere = place.folder / "elsewhere"
+    elsewhere.mkdir()
+    words = ["--site-file", str(place.folder / "cluster.yaml"), "--name", trained]
+    done = subprocess.run(
+        place.command("submit", str(place.folder / "c.yaml"), *words),
+        cwd=elsewhere,
+        env=place.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and "of another directory" in done.stderr
+    assert place.status(trained)["state"] == "done"  # and the one that is there is left alone
+
+
+def big_output(place: Place, name: str, size: int) -> Path:
+    """Add a large file to the results of a run, on the volume, as if its last part had made it."""
+    path = place.on_volume(name) / "models/large.bin"
+    with path.open("wb") as output:
+        for _ in range(size >> 20):
+            output.write(os.urandom(1 << 20))
+    record = place.on_volume(name) / "parts/evaluate.json"
+    data = json.loads(record.read_text())
+    data["files"] = [each for each in data["files"] if each["path"] != "models/large.bin"]
+    data["files"].append({"path": "models/large.bin", "size": path.stat().st_size, "sha256": sha256(path)})
+    record.write_text(json.dumps(data))
+    return path
+
+
+def test_a_gather_killed_twenty_times_ends_with_the_same_tree(place: Place, trained: str) -> None:
+    big_output(place, trained, 150 << 20)
+    forget(place, trained)
+    place.deploy("gather", trained)
+    wanted = gathered(place, trained)
+    assert "models/large.bin" in wanted
+    forget(place, trained)
+    rng, sizes = random.Random(7), []
+    for attempt in range(20):
+        process = subprocess.Popen(
+            place.command("gather", trained),
+            cwd=place.folder,
+            env=place.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(rng.uniform(5, 12) if attempt == 0 else rng.uniform(0.3, 4.0))
+        process.send_signal(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGINT]))
+        process.wait(60)
+        sizes.append(sum(path.stat().st_size for path in place.run(trained).rglob("*") if path.is_file()))
+        if not (place.run(trained) / "parts/evaluate.json").exists():
+            assert "nothing gathered" not in place.deploy("status", trained)  # a partial result changes no state
+        else:  # it was complete: from here on once more
+            forget(place, trained)
+    place.deploy("gather", trained)
+    assert gathered(place, trained) == wanted
+    assert not [name for name in place.left(trained) if "reader" in name]
+    assert len(set(sizes)) > 5  # it was cut off in the middle
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "longer", "missing"])
+def test_a_damaged_file_on_the_volume_is_named(place: Place, trained: str, damage: str) -> None:
+    victim = place.on_volume(trained) / "models/fold1.onnx"
+    content = victim.read_bytes()
+    forget(place, trained)
+    try:
+        if damage == "flipped":
+            victim.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
+        elif damage == "truncated":
+            victim.write_bytes(content[:-5])
+        elif damage == "longer":
+            victim.write_bytes(content + b"x")
+        else:
+            victim.unlink()
+        said = place.deploy("gather", trained, code=2)
+        why = {
+            "flipped": "has another SHA-256",
+            "truncated": f"has {len(content) - 5} bytes instead of {len(content)}",
+            "longer": f"has {len(content) + 1} bytes instead of {len(content)}",
+            "missing": "is missing",
+        }[damage]
+        assert f"models/fold1.onnx {why}" in said
+        assert not (place.run(trained) / "manifest.json").exists()
+    finally:
+        victim.write_bytes(content)
+    # What was here of it, from a disk that failed, is not blamed on the volume.
+    part = place.run(trained) / "models/fold1.onnx.part"
+    part.write_bytes(b"\0" * 50)
+    place.deploy("gather", trained)
+    gathered(place, trained)
+
+
+def test_a_run_in_one_job_is_cancelled_and_goes_on_where_it_was(place: Place) -> None:
+    name = f"one{random.randrange(10**6)}"
+    place.submit(name, "deploy.jobs=single", "training.epochs=100000", "preparation.folds=2")
+    epochs = until(lambda: trained_epochs(place, name))
+    assert place.status(name)["state"] == "running"
+    said = place.deploy("cancel", name, "--grace", "60")
+    assert "cancelled" in said
+    until(lambda: not place.left(name), 30)
+    assert place.status(name)["state"] == "cancelled"
+    assert "checkpoint" in place.deploy("logs", name)  # the last words came before the pod went
+    stopped = trained_epochs(place, name)
+    assert stopped >= epochs
+    assert place.deploy("retry", name).strip().endswith("started again: run")
+    until(lambda: trained_epochs(place, name) > stopped)
+    # Not from zero: so many epochs take longer than it had.
+    assert "---- attempt 2" in place.deploy("logs", name)
+    place.deploy("cancel", name, "--grace", "60")
+    until(lambda: not place.left(name), 30)
+    place.deploy("rm", name)
+    assert not place.on_volume(name).exists() and not place.run(name).exists()
+
+
+def trained_epochs(place: Place, name: str) -> int:
+    try:
+        return int(json.loads((place.on_volume(name) / "training/fold0/training.json").read_text())["epochs"])
+    except (FileNotFoundError, KeyError, ValueError):
+        return 0
+
+
+def test_a_failing_job_is_explained(place: Place) -> None:
+    name = f"bad{random.randrange(10**6)}"
+    place.submit(name, "data.tree=nothing", "deploy.jobs=single")
+    place.deploy("wait", name, "--timeout", "200", code=1)
+    status = place.status(name)
+    assert status["state"] == "failed" and status["jobs"][0]["exit_code"] == 2
+    assert "the configuration or an input is wrong" in status["note"]
+    assert "there is no tree 'nothing'" in place.deploy("logs", name)
+    assert "nothing gathered" in place.deploy("gather", name, code=1)
+    assert "failed already" in place.deploy("cancel", name)
+    place.deploy("rm", name)
+    until(lambda: not place.left(name), 30)
+
+
+def test_more_gpus_than_there_are(place: Place) -> None:
+    name = f"gpu{random.randrange(10**6)}"
+    place.submit(name, "training.workers=3", "deploy.jobs=single", "deploy.resources.run.cpus=1")
+    why = until(lambda: place.status(name)["note"], 60)
+    assert "no machine has 3 GPUs free" in why and "Insufficient nvidia.com/gpu" in why
+    place.deploy("cancel", name)
+    until(lambda: not place.left(name), 30)
+    assert "grants 4" in place.submit(f"{name}b", "training.workers=5", "deploy.jobs=single", code=2)
+
+
+def test_an_image_that_is_not_there(place: Place) -> None:
+    name = f"img{random.randrange(10**6)}"
+    site = place.folder / "absent.yaml"
+    site.write_text((place.folder / "cluster.yaml").read_text().replace(IMAGE, "localhost/absent:1"))
+    place.deploy("submit", "c.yaml", "--site-file", "absent.yaml", "--name", name)
+    status = until(lambda: (s := place.status(name))["state"] == "held" and s, 60)
+    assert "the image localhost/absent:1 is not on the machine" in status["note"]
+    place.deploy("cancel", name)
+    until(lambda: not place.left(name), 30)
+
+
+def test_a_job_over_its_memory_is_tried_again_with_more(place: Place) -> None:
+    name = f"mem{random.randrange(10**6)}"
+    needs = [f"deploy.resources.{stage}.memory_mib=150" for stage in ("run",)]
+    place.submit(name, "deploy.jobs=single", *needs)
+    place.deploy("wait", name, "--timeout", "200", code=1)
+    assert "more than its 150Mi of memory" in place.status(name)["note"]
+    place.deploy("retry", name)
+    (job,) = place.batch.list_namespaced_job("physics", label_selector="nntrainer/job=run").items
+    assert job.spec.template.spec.containers[0].resources.limits["memory"] == "225Mi"
+    (handle,) = place.status(name)["deploy"]["jobs"]
+    assert (handle["details"]["memory_mib"], handle["details"]["attempt"]) == (225, 2)
+    assert (place.run(name) / "rendered/run.attempt2.yaml").exists()
+    place.deploy("cancel", name, "--grace", "0")
+
+
+def test_deploy_killed_while_it_submits_loses_nothing(place: Place) -> None:
+    rng = random.Random(3)
+    for attempt in range(8):
+        name = f"kill{attempt}x{random.randrange(10**6)}"
+        words = ["c.yaml", "--site-file", "cluster.yaml", "--name", name, "--set", "training.epochs=100000"]
+        process = subprocess.Popen(
+            place.command("submit", *words), cwd=place.folder, env=place.environment, stdout=-3, stderr=-3
+        )
+        if attempt % 2:
+            until(lambda: (place.run(name) / "config.yaml").exists() or process.poll() is not None, 60)
+            time.sleep(rng.uniform(0, 0.2))
+        else:
+            time.sleep(rng.uniform(0.3, 2.0))
+        process.kill()
+        process.wait()
+        if not (place.run(name) / "config.yaml").exists():
+            assert not place.left(name)
+            shutil.rmtree(place.run(name), ignore_errors=True)
+            continue
+        place.status(name)
+        place.deploy("retry", name, code=None)  # where all was submitted there is nothing to try again
+        states = {job["state"] for job in place.status(name)["jobs"]}
+        assert states and states <= {"queued", "running"}, states
+        assert len([each for each in place.left(name) if "train-fold" in each]) >= 2
+        place.deploy("cancel", name, "--grace", "0")
+        until(lambda: not place.left(name), 30)
