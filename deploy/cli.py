@@ -85,9 +85,7 @@ def submit(
     refuse_errors(findings)
     _warn(findings)
     rendered = backend_named(batch.site.backend).render(batch)
-    run = run_directories.create(
-        _given(batch.run, runs), loaded, batch.site, batch.jobs, rendered, batch.sources
-    )
+    run = run_directories.create(_given(batch.run, runs), loaded, batch.site, batch.jobs, rendered, batch.sources)
     run_directories.submit(run)
     print(run.path)
 

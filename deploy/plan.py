@@ -113,10 +113,7 @@ def plan(config: Config, site: Site, run: Path, directory: Path) -> list[JobSpec
         made = [str(config.data.directory), *([str(config.inject.directory)] if config.inject.directory else [])]
         return [replace(job, ntuples=tuple(dict.fromkeys(files)), outputs=tuple(made))]
     groups = min(config.deploy.inject_jobs, len(ntuples_to_score(config)))
-    return [
-        _part_job(part, in_run, run, config, site)
-        for part in parts_of(config, groups)
-    ]
+    return [_part_job(part, in_run, run, config, site) for part in parts_of(config, groups)]
 
 
 def _in_pods(config: Config, site: KubernetesSite, run: Path) -> list[JobSpec]:

@@ -60,7 +60,7 @@ class Run:
             raise DeployError(f"{path}: another version of deploy wrote this record") from None
         config = self.path / "config.yaml"
         text = config.read_text(encoding="utf-8") if config.exists() else ""
-        batch = Batch(self.path.resolve(), site, jobs, handles, deploy["cancelled"], text)
+        batch = Batch(self.path.resolve(), site, jobs, handles, deploy["cancelled"], config=text)
         return batch if handles else replace(batch, handles=tuple(backend_named(site.backend).find(batch)))
 
     def records(self) -> dict[str, dict[str, Any]]:
