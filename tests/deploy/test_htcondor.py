@@ -57,9 +57,7 @@ def site(name: str) -> HTCondorSite:
     return found
 
 
-def batch_of(
-    where: HTCondorSite, *sets: str, run: str = "/data/user/runs/tth/first", local: bool = True
-) -> tuple[Batch, Config]:
+def batch_of(where: HTCondorSite, *sets: str, run: str = "/data/user/runs/tth/first", local: bool = True) -> tuple[Batch, Config]:
     config, sources = sandboxed(config_with(*sets, local=local), where)
     path = Path(run)
     return Batch(path, where, tuple(plan(config, where, path, path)), sources=sources), config
@@ -131,9 +129,7 @@ def test_rules_of_uchicago() -> None:
 
 
 def test_rules_of_lxplus() -> None:
-    files = rendered(
-        site("lxplus"), "deploy.resources.train.walltime_s=80000", "deploy.resources.convert.walltime_s=600"
-    )
+    files = rendered(site("lxplus"), "deploy.resources.train.walltime_s=80000", "deploy.resources.convert.walltime_s=600")
     assert lines(files["convert-ttH.sub"])["+JobFlavour"] == '"espresso"'
     train = lines(files["train-fold0.sub"])
     assert train["+JobFlavour"] == '"tomorrow"'
@@ -182,18 +178,8 @@ def sentence(findings: list[Finding], where: str) -> str:
 @pytest.mark.parametrize(
     ("name", "sets", "where", "message"),
     [
-        (
-            "uchicago",
-            ["deploy.resources.train.walltime_s=300000"],
-            "deploy.resources.train.walltime_s",
-            "grants 259200",
-        ),
-        (
-            "uchicago",
-            ["deploy.resources.train.memory_mib=81920"],
-            "deploy.resources.train.memory_mib",
-            "81920 MiB.*65536",
-        ),
+        ("uchicago", ["deploy.resources.train.walltime_s=300000"], "deploy.resources.train.walltime_s", "grants 259200"),
+        ("uchicago", ["deploy.resources.train.memory_mib=81920"], "deploy.resources.train.memory_mib", "81920 MiB.*65536"),
         ("uchicago", ["deploy.resources.train.cpus=32"], "deploy.resources.train.cpus", "32 .*grants 16"),
         ("pool", ["training.workers=3"], "deploy.resources.train.gpus", "3 gpus.*grants 2"),
         ("lxplus", ["deploy.resources.train.walltime_s=700000"], "deploy.resources.train.walltime_s", "700000"),
@@ -334,7 +320,7 @@ def test_the_bindings_are_missed_in_a_sentence(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.usefixtures("reachable")
 def test_hostile_names_are_kept_or_refused() -> None:
-    run = '/data/user/my runs/it\'s "a" $run é/first'
+    run = "/data/user/my runs/it's \"a\" $run é/first"
     files = rendered(site("uchicago"), run=run)
     assert lines(files["convert-ttH.sub"])["initialdir"] == run.replace("$", "$(DOLLAR)")
     for bad, where, message in [
