@@ -16,7 +16,7 @@ from nntrainer.errors import nearest, one_of
 DIRECTORIES = (
     Path("~/.config/nntrainer/sites"),
     Path("configs/sites"),
-    Path(__file__).parent.parent / "configs/sites",
+    Path(__file__).parent / "templates/sites",  # a link to configs/sites, which an installed package carries
 )
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Line = Annotated[str, Field(pattern=r"^[^\r\n]*$")]
