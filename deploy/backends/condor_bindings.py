@@ -10,9 +10,10 @@ from deploy.errors import SubmitError
 from deploy.sites import HTCondorSite
 from nntrainer.errors import MissingDependencyError
 
-QUEUE = ("ClusterId", "ProcId", "JobStatus", "HoldReasonCode", "HoldReasonSubCode", "HoldReason", "NNTrainerJob")
-QUEUE += ("DAGManJobId", "RemoteHost", "LastRemoteHost", "AssignedGPUs", "ExitCode", "RequestMemory", "MemoryProvisioned")
-QUEUE += ("LastRejMatchReason", "ExitBySignal", "ExitSignal", "NumJobStarts", "NNTrainerRun", "DAGNodeName", "QDate")
+QUEUE = ["ClusterId", "JobStatus", "NNTrainerJob", "HoldReasonCode", "HoldReasonSubCode", "HoldReason", "RemoteHost"]
+QUEUE += ["LastRemoteHost", "AssignedGPUs", "ExitCode", "ExitBySignal", "ExitSignal", "RequestMemory"]
+QUEUE += ["MemoryProvisioned", "LastRejMatchReason"]
+"""What is asked about a job."""
 IDLE, RUNNING, REMOVED, COMPLETED, HELD, SENDING, SUSPENDED = range(1, 8)
 """What JobStatus says."""
 
@@ -83,7 +84,7 @@ class Queue:
     def jobs(self, constraint: str) -> list[Any]:
         """Return the jobs of the queue that fulfil a constraint."""
         with _told("the queue cannot be read"):
-            return list(self._schedd.query(constraint, projection=list(QUEUE)))
+            return list(self._schedd.query(constraint, projection=QUEUE))
 
     def act(self, action: str, constraint: str, reason: str) -> None:
         """Remove, hold or release jobs."""

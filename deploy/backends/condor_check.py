@@ -70,7 +70,9 @@ def _walltime(site: HTCondorSite, job: JobSpec) -> list[Finding]:
     longest = max(site.queues, key=lambda queue: queue.walltime_s)
     what = f"{asked} s of run time are asked for, and the longest queue of site '{site.name}', {longest.name}, "
     fix = f"ask for at most {longest.walltime_s}; a training that is cut off goes on from its checkpoint"
-    return [Finding("error", f"deploy.resources.{job.stage}.walltime_s", f"{what}ends jobs after {longest.walltime_s}", fix)]
+    return [
+        Finding("error", f"deploy.resources.{job.stage}.walltime_s", f"{what}ends jobs after {longest.walltime_s}", fix)
+    ]
 
 
 def _submission(batch: Batch, site: HTCondorSite) -> list[Finding]:
@@ -78,7 +80,9 @@ def _submission(batch: Batch, site: HTCondorSite) -> list[Finding]:
     found, limits = [], site.limits
     if limits.jobs is not None and len(batch.jobs) > limits.jobs:
         what = f"these are {len(batch.jobs)} jobs, and site '{site.name}' takes {limits.jobs} in one submission"
-        found.append(Finding("error", "deploy.jobs", what, "say `deploy.jobs: single`, or a smaller deploy.inject_jobs"))
+        found.append(
+            Finding("error", "deploy.jobs", what, "say `deploy.jobs: single`, or a smaller deploy.inject_jobs")
+        )
     if site.sandboxes and limits.transfer_mib is not None:
         size = _size(batch) / MIB
         if size > limits.transfer_mib:

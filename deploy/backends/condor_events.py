@@ -96,7 +96,7 @@ def _apply(job: Submitted, kind: str, event: Mapping[str, Any], time: str) -> No
             job.note(time, f"held: {job.why}")
         case "JOB_RELEASED":
             job.state, job.why, job.hold = "queued", "", None
-            job.note(time, f"released: {event.get('Reason', 'no reason given')}")
+            job.note(time, f"released{told(event)}")
         case "JOB_EVICTED":
             _evicted(job, event, time)
         case "JOB_TERMINATED":
@@ -105,7 +105,7 @@ def _apply(job: Submitted, kind: str, event: Mapping[str, Any], time: str) -> No
             job.why = "" if job.exit_code == 0 else ended(job.exit_code)
         case "JOB_ABORTED":
             job.state, job.hold = "cancelled", None
-            job.why = f"removed from the queue: {event.get('Reason', 'no reason given')}"
+            job.why = f"removed from the queue{told(event)}"
             job.note(time, job.why)
         case "SHADOW_EXCEPTION" | "JOB_DISCONNECTED" | "JOB_RECONNECT_FAILED":
             reason = event.get("Message") or event.get("DisconnectReason") or event.get("Reason") or ""
@@ -129,8 +129,13 @@ def _evicted(job: Submitted, event: Mapping[str, Any], time: str) -> None:
     if event.get("TerminatedAndRequeued"):
         code = exit_code(event)
         job.note(time, f"ended with exit code {code}, and is tried again")
-    else:
-        job.note(time, f"evicted: {event.get('Reason') or 'the machine was wanted for something else'}")
+    elif not event.get("Reason"):  # where there is one, what follows says it too
+        job.note(time, "evicted")
+
+
+def told(event: Mapping[str, Any]) -> str:
+    """Return the reason that an event gives, to be put behind what happened."""
+    return f": {event['Reason']}" if event.get("Reason") else ""
 
 
 def exit_code(event: Mapping[str, Any]) -> int:
@@ -161,6 +166,10 @@ def gpus_of(properties: Mapping[str, Any]) -> str:
     names = [str(each) for each in properties.get("AvailableGPUs") or []]
     if not names:
         return ""
-    types = {str(value["DeviceName"]) for value in properties.values() if isinstance(value, Mapping) and "DeviceName" in value}
+    types = {
+        str(value["DeviceName"])
+        for value in properties.values()
+        if isinstance(value, Mapping) and "DeviceName" in value
+    }
     kind = ", ".join(sorted(types))
     return f"{len(names)} × {kind}" if kind else ",".join(names)

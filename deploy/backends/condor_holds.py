@@ -37,8 +37,12 @@ OUTPUT = Hold(
     "a file could not be brought back from the job",
     "see that the file named can be written: directory, rights, quota; then retry",
 )
-SPOOLING = Hold("the job's files have not arrived: its submission was cut off", "`deploy retry` sends it again", "retry")
-STDIO = Hold("the job's log cannot be opened", "see that logs/ of the run can be written where HTCondor runs, then retry")
+SPOOLING = Hold(
+    "the job's files have not arrived: its submission was cut off", "`deploy retry` sends it again", "retry"
+)
+STDIO = Hold(
+    "the job's log cannot be opened", "see that logs/ of the run can be written where HTCondor runs, then retry"
+)
 POLICY = Hold("a rule of the site held it", "the reason says which; ask for what the site grants, or ask its people")
 EXECUTE = Hold("the machine could not start or run the job", "`deploy retry`; a machine may be broken", "retry")
 

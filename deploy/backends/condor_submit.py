@@ -84,8 +84,14 @@ def queue_for(site: HTCondorSite, walltime_s: int) -> Queue | None:
 
 
 def inputs_of(job: JobSpec) -> list[str]:
-    """Return what is sent with a job, relative to the run directory."""
-    return ["config.yaml", *job.inputs, *(path for path in job.ntuples if not is_remote(path))]
+    """Return what is sent with a job, relative to the run directory.
+
+    A job that does everything gets all ntuples as one directory: where it is spooled, files lose theirs.
+    """
+    ntuples = [path for path in job.ntuples if not is_remote(path)]
+    if job.stage == "run":
+        ntuples = list(dict.fromkeys(path.split("/", 1)[0] for path in ntuples))
+    return ["config.yaml", *job.inputs, *ntuples]
 
 
 def outputs_of(job: JobSpec) -> list[str]:

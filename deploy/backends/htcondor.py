@@ -13,7 +13,17 @@ from deploy.backends.condor_bindings import COMPLETED, HELD, IDLE, Queue, bindin
 from deploy.backends.condor_check import findings
 from deploy.backends.condor_events import SIGNAL, Submitted, ended, last_by_node, read_log
 from deploy.backends.condor_holds import MEMORY, SPOOLING, explain, hold_of
-from deploy.backends.condor_submit import DAG, LOG, dag_file, folder_of, htcondor_site, is_dag, node, run_key, submit_files
+from deploy.backends.condor_submit import (
+    DAG,
+    LOG,
+    dag_file,
+    folder_of,
+    htcondor_site,
+    is_dag,
+    node,
+    run_key,
+    submit_files,
+)
 from deploy.errors import DeployError
 from deploy.jobs import Finding, JobHandle, JobSeen
 from nntrainer.config import Config

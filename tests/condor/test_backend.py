@@ -33,7 +33,18 @@ features: {events: [x]}
 model: {name: dense, layers: [4]}
 """
 TRANSFERS = ("shared", "files", "spool")
-HOSTILE = ["a b", "it's", 'say "hi"', "$HOME $(ClusterId) $$(Memory)", "ünï·代码", "back\\slash", "", "*;&|<>`x`", "%d #", "x" * 200]
+HOSTILE = [
+    "a b",
+    "it's",
+    'say "hi"',
+    "$HOME $(ClusterId) $$(Memory)",
+    "ünï·代码",
+    "back\\slash",
+    "",
+    "*;&|<>`x`",
+    "%d #",
+    "x" * 200,
+]
 
 
 @pytest.fixture
@@ -53,7 +64,9 @@ class Pool:
     def site(self, transfer: str = "shared", **more: Any) -> HTCondorSite:
         return HTCondorSite(name="pool", backend="htcondor", container="none", transfer=transfer, jobs="parts", **more)
 
-    def create(self, site: HTCondorSite, *jobs: JobSpec, name: str = "run", sources: dict[str, str] | None = None) -> Run:
+    def create(
+        self, site: HTCondorSite, *jobs: JobSpec, name: str = "run", sources: dict[str, str] | None = None
+    ) -> Run:
         batch = Batch(self.folder / name, site, tuple(replace(job, directory=self.folder / name) for job in jobs))
         run = runs.create(batch.run, self.config, site, batch.jobs, self.backend.render(batch), sources)
         for path in (run.path, *run.path.rglob("*")):  # the pool's daemons write here as the jobs' owner
@@ -67,7 +80,9 @@ class Pool:
         runs.submit(run)
         return run
 
-    def wait(self, run: Run, condition: Callable[[dict[str, JobSeen]], bool], seconds: float = 90) -> dict[str, JobSeen]:
+    def wait(
+        self, run: Run, condition: Callable[[dict[str, JobSeen]], bool], seconds: float = 90
+    ) -> dict[str, JobSeen]:
         end = time.monotonic() + seconds
         while not condition(jobs := {job.name: job for job in runs.look(run).jobs}):
             if time.monotonic() > end:
@@ -111,18 +126,18 @@ def test_files_go_from_job_to_job(pool: Pool, transfer: str) -> None:
     name = "it's $HOME é"
     (pool.folder / "n.root").write_text("ntuple")
     sources = {f"ntuples/{name}.root": str(pool.folder / "n.root")}
-    first = job("convert-a.b", f'cat ntuples/*.root > out/a; printf "%s\\0" "$@" > out/arguments', *HOSTILE)
-    first = replace(first, ntuples=tuple(sources), environment={"A": "b c", "Q": "it's \"$HOME\""})
+    first = job("convert-a.b", 'cat ntuples/*.root > out/a; printf "%s\\0" "$@" > out/arguments', *HOSTILE)
+    first = replace(first, ntuples=tuple(sources), environment={"A": "b c", "Q": 'it\'s "$HOME"'})
     second = job("train-fold0", 'cat out/a > done; echo "$Q"; mkdir -p made; mv done made/', needs=("convert-a.b",))
-    second = replace(second, inputs=("out/a",), outputs=("made",), environment={"Q": "it's \"$HOME\" $$(x)"})
-    run = pool.submit(pool.site(transfer), first, second, name="it's \"a\" $run é", sources=sources)
+    second = replace(second, inputs=("out/a",), outputs=("made",), environment={"Q": 'it\'s "$HOME" $$(x)'})
+    run = pool.submit(pool.site(transfer), first, second, name='it\'s "a" $run é', sources=sources)
     seen = pool.end(run)
     assert {each.state for each in seen.values()} == {"done"}, seen
     assert seen["train-fold0"].exit_code == 0 and seen["train-fold0"].host
     pool.backend.fetch(run.batch())
     assert (run.path / "made/done").read_text() == "ntuple"
     assert (run.path / "out/arguments").read_text().split("\0")[:-1] == HOSTILE
-    assert "it's \"$HOME\" $$(x)" in (run.path / "logs/train-fold0.log").read_text()
+    assert 'it\'s "$HOME" $$(x)' in (run.path / "logs/train-fold0.log").read_text()
     runs.remove(run)
     assert pool.queue(run) == []
 
@@ -144,14 +159,6 @@ def test_a_mistake_is_not_repeated_and_a_crash_is(pool: Pool, transfer: str) -> 
     assert "ended with exit code 1, and is tried again" in " ".join(seen["convert-crash"].history)
     assert (seen["evaluate"].state, seen["evaluate"].why) == ("waiting", "what it needs has failed")
     assert "no such branch" in next(path for path in runs.logs_of(run) if path.stem == "convert-mistake").read_text()
-    with pytest.raises(DeployError, match="convert-mistake, convert-crash left no record|left no record of success"):
-        from deploy.gather import gather
-
-        batch = run.batch()
-        assert batch is not None
-        parts = [replace(each, command=(*each.command, "--part", each.name)) for each in batch.jobs]
-        run.update(plan=[each.as_dict() for each in parts])
-        gather(run)
 
 
 @pytest.mark.parametrize("transfer", TRANSFERS)
@@ -177,13 +184,15 @@ def test_retry_does_again_only_what_is_not_done(pool: Pool, transfer: str) -> No
     assert run.read("deploy.json")["retries"][0]["jobs"] == ["train-fold0"]
 
 
+LARGE = Resources(cpus=3, memory_mib=64, disk_mib=10, walltime_s=600)
+"""As many processors as no other test asks for: a slot that another job had would have its memory."""
 HUNGRY = "python3 -c 'import time; x = b\"x\" * 300_000_000; time.sleep(6); print(len(x))'"
 
 
 @pytest.mark.parametrize("transfer", ["shared", "spool"])
 def test_a_job_that_outgrows_its_memory_gets_more_by_itself(pool: Pool, transfer: str) -> None:
     site = pool.site(transfer, max_retries=3, limits=Limits(memory_mib=1024))
-    run = pool.submit(site, job("convert-a", HUNGRY))
+    run = pool.submit(site, job("convert-a", HUNGRY, resources=LARGE))
     seen = pool.end(run, 240)["convert-a"]
     assert seen.state == "done", seen
     story = "\n".join(seen.history)
@@ -192,7 +201,9 @@ def test_a_job_that_outgrows_its_memory_gets_more_by_itself(pool: Pool, transfer
 
 
 def test_a_held_job_is_explained_and_retried_with_more_memory_up_to_the_limit(pool: Pool) -> None:
-    run = pool.submit(pool.site(max_retries=0, limits=Limits(memory_mib=512)), job("convert-a", HUNGRY))
+    run = pool.submit(
+        pool.site(max_retries=0, limits=Limits(memory_mib=512)), job("convert-a", HUNGRY, resources=LARGE)
+    )
     for memory in (256, 512):
         seen = pool.wait(run, lambda jobs: jobs["convert-a"].state == "held")["convert-a"]
         assert "needed more memory" in seen.why and "deploy.resources" in seen.why
@@ -205,7 +216,9 @@ def test_a_held_job_is_explained_and_retried_with_more_memory_up_to_the_limit(po
 
 
 def test_more_memory_than_the_site_grants_is_refused(pool: Pool) -> None:
-    run = pool.submit(pool.site(max_retries=0, limits=Limits(memory_mib=128)), job("convert-a", HUNGRY))
+    run = pool.submit(
+        pool.site(max_retries=0, limits=Limits(memory_mib=128)), job("convert-a", HUNGRY, resources=LARGE)
+    )
     pool.wait(run, lambda jobs: jobs["convert-a"].state == "held")
     with pytest.raises(DeployError, match="convert-a had 128 MiB of memory, and site 'pool' grants no more"):
         runs.retry(run)

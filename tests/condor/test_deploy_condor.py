@@ -52,7 +52,9 @@ class Place:
         for name, shift in (("s1", 1.0), ("s2", 1.0), ("b", 0.0)):
             with uproot.recreate(path / "ntuples" / f"{name}.root") as file:
                 x = (rng.normal(size=300) + shift).astype(np.float32)
-                file.mktree("events", {"id": "u8", "x": "f4"}).extend({"id": rng.integers(0, 2**40, 300, np.uint64), "x": x})
+                file.mktree("events", {"id": "u8", "x": "f4"}).extend(
+                    {"id": rng.integers(0, 2**40, 300, np.uint64), "x": x}
+                )
         (path / "c.yaml").write_text(yaml.safe_dump(CONFIG))
 
     def site(self, **site: Any) -> None:
@@ -132,7 +134,9 @@ def in_the_open(shared: Path, user: str) -> dict[str, Any]:
     """The same with this interpreter and no container."""
     check = [POOL, "exec", "setpriv", "--reuid", user, "--clear-groups", sys.executable, "-c", "import tensorflow"]
     if subprocess.run(check, capture_output=True, check=False, timeout=120).returncode:
-        pytest.skip(f"the pool's jobs cannot run {sys.executable}: it lies neither in this checkout nor in their system")
+        pytest.skip(
+            f"the pool's jobs cannot run {sys.executable}: it lies neither in this checkout nor in their system"
+        )
     shutil.copytree(REPOSITORY / "nntrainer", shared / "code/nntrainer")
     environment = {"PYTHONPATH": str(shared / "code"), "PYTHONDONTWRITEBYTECODE": "1"}
     return {"container": "none", "python": sys.executable, "environment": environment}
@@ -198,13 +202,13 @@ def test_from_submit_to_gathered_results(
     assert not place.run.exists()
 
 
-def jobs_of(place: Place) -> list[Any]:
+def jobs_of(run: Path) -> list[Any]:
     from deploy.backends.condor_bindings import Queue
     from deploy.backends.condor_submit import run_key
     from deploy.sites import HTCondorSite
 
     queue = Queue(HTCondorSite(name="pool", backend="htcondor"))
-    return queue.jobs(f'NNTrainerRun == "{run_key(place.run)}"')
+    return queue.jobs(f'NNTrainerRun == "{run_key(run)}"')
 
 
 @pytest.mark.timeout(1200)
@@ -218,7 +222,11 @@ def test_a_training_that_is_evicted_does_not_start_from_zero(
         *("--set", f"training.epochs={epochs}", "--set", "training.workers=1"),
         *("--set", "preparation.folds=null", "--set", "preparation.fractions={}"),
     )
-    train = wait_for(lambda: [job for job in jobs_of(place) if str(job.get("NNTrainerJob")) == "train-fold0" and job["JobStatus"] == 2])
+    train = wait_for(
+        lambda: [
+            job for job in jobs_of(place.run) if str(job.get("NNTrainerJob")) == "train-fold0" and job["JobStatus"] == 2
+        ]
+    )
     time.sleep(20)
     schedd = htcondor2.Schedd()
     schedd.act(htcondor2.JobAction.Vacate, f"ClusterId == {train[0]['ClusterId']}")
@@ -249,35 +257,42 @@ def test_deploy_killed_while_it_submits_loses_nothing(transfer: str, shared: Pat
     path.mkdir()
     place = Place(path, user if transfer == "shared" else None)
     program = shared / "program"  # does nothing but what the next jobs are sent
-    program.write_text('#!/bin/sh\nfor name; do :; done\nfor d in datasets/*/; do [ ! -d "$d" ] || touch "$d/${name#convert-}.h5"; done\n')
+    program.write_text(
+        "#!/bin/sh\nfor name; do :; done\n"
+        'for d in datasets/*/; do [ ! -d "$d" ] || touch "$d/${name#convert-}.h5"; done\n'
+    )
     program.chmod(0o755)
     place.site(transfer=transfer, container="none", python=str(program))
-    started = time.monotonic()
-    place.submit()
-    whole = time.monotonic() - started
+    # Killed as soon as there is: a directory, its record, its configuration, the DAG's submit file, something in the
+    # queue; and a little later.
+    files = ("", "deploy.json", "config.yaml", "rendered/run.dag.condor.sub")
+    moments = [lambda run, file=file: (run / file).exists() for file in files]
+    moments.append(lambda run: bool(jobs_of(run)))
     outcomes = []
-    for step in range(12):
-        name = f"k{step}"
+    for number, (moment, later) in enumerate([(each, later) for each in moments for later in (0, 0.1)]):
+        name = f"k{number}"
+        run = place.path / "runs/small" / name
         command = place.command("submit", "c.yaml", "--site-file", "site.yaml", "--name", name)
         process = subprocess.Popen(command, cwd=place.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(whole * (0.4 + 0.06 * step))
+        while not moment(run) and process.poll() is None:
+            pass
+        time.sleep(later)
         process.kill()
         process.wait()
-        run = place.path / "runs/small" / name
         if not (run / "config.yaml").exists():
             outcomes.append("nothing")
-            shutil.rmtree(run, ignore_errors=True)
+            shutil.rmtree(run)
             place.deploy("submit", "c.yaml", "--site-file", "site.yaml", "--name", name)
-        else:
-            record = json.loads((run / "deploy.json").read_text())
-            record["submitted"] = "2020-01-01T00:00:00+00:00"  # as if a minute had passed
-            (run / "deploy.json").write_text(json.dumps(record))
-            seen = json.loads(place.deploy("status", name, "--json", code=None).rpartition("\n}")[0] + "\n}")
-            outcomes.append(seen["state"] if not record["jobs"] else "recorded")
-            if seen["state"] in ("lost", "held"):
-                place.deploy("retry", name)
-        place.deploy("wait", name, seconds=120)
-    print(outcomes)
-    assert len(set(outcomes)) > 1
-    for step in range(12):
-        place.deploy("rm", f"k{step}")
+            continue
+        record = json.loads((run / "deploy.json").read_text())
+        record["submitted"] = "2020-01-01T00:00:00+00:00"  # as if a minute had passed
+        (run / "deploy.json").write_text(json.dumps(record))
+        seen = json.loads(place.deploy("status", name, "--json", code=None).rpartition("\n}")[0] + "\n}")
+        outcomes.append("recorded" if record["jobs"] else seen["state"])
+        if seen["state"] in ("lost", "held"):
+            place.deploy("retry", name, code=None)  # what was on its way to the queue may have arrived since
+    for number in range(len(outcomes)):
+        place.deploy("wait", f"k{number}", seconds=180)
+        assert len([job for job in jobs_of(place.path / f"runs/small/k{number}") if job["JobStatus"] != 4]) <= 1
+        place.deploy("rm", f"k{number}")
+    assert {"nothing", "lost"} < set(outcomes), outcomes

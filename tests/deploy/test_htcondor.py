@@ -57,7 +57,9 @@ def site(name: str) -> HTCondorSite:
     return found
 
 
-def batch_of(where: HTCondorSite, *sets: str, run: str = "/data/user/runs/tth/first", local: bool = True) -> tuple[Batch, Config]:
+def batch_of(
+    where: HTCondorSite, *sets: str, run: str = "/data/user/runs/tth/first", local: bool = True
+) -> tuple[Batch, Config]:
     config, sources = sandboxed(config_with(*sets, local=local), where)
     path = Path(run)
     return Batch(path, where, tuple(plan(config, where, path, path)), sources=sources), config
@@ -129,7 +131,9 @@ def test_rules_of_uchicago() -> None:
 
 
 def test_rules_of_lxplus() -> None:
-    files = rendered(site("lxplus"), "deploy.resources.train.walltime_s=80000", "deploy.resources.convert.walltime_s=600")
+    files = rendered(
+        site("lxplus"), "deploy.resources.train.walltime_s=80000", "deploy.resources.convert.walltime_s=600"
+    )
     assert lines(files["convert-ttH.sub"])["+JobFlavour"] == '"espresso"'
     train = lines(files["train-fold0.sub"])
     assert train["+JobFlavour"] == '"tomorrow"'
@@ -178,8 +182,18 @@ def sentence(findings: list[Finding], where: str) -> str:
 @pytest.mark.parametrize(
     ("name", "sets", "where", "message"),
     [
-        ("uchicago", ["deploy.resources.train.walltime_s=300000"], "deploy.resources.train.walltime_s", "grants 259200"),
-        ("uchicago", ["deploy.resources.train.memory_mib=81920"], "deploy.resources.train.memory_mib", "81920 MiB.*65536"),
+        (
+            "uchicago",
+            ["deploy.resources.train.walltime_s=300000"],
+            "deploy.resources.train.walltime_s",
+            "grants 259200",
+        ),
+        (
+            "uchicago",
+            ["deploy.resources.train.memory_mib=81920"],
+            "deploy.resources.train.memory_mib",
+            "81920 MiB.*65536",
+        ),
         ("uchicago", ["deploy.resources.train.cpus=32"], "deploy.resources.train.cpus", "32 .*grants 16"),
         ("pool", ["training.workers=3"], "deploy.resources.train.gpus", "3 gpus.*grants 2"),
         ("lxplus", ["deploy.resources.train.walltime_s=700000"], "deploy.resources.train.walltime_s", "700000"),
@@ -199,8 +213,8 @@ def test_a_queue_that_is_too_short_is_found() -> None:
     short = site("uchicago").model_copy(update={"queues": site("uchicago").queues[:1]})
     text = sentence(found(short, "deploy.resources.train.walltime_s=36000"), "deploy.resources.train.walltime_s")
     assert text == (
-        "error: 36000 s of run time are asked for, and the longest queue of site 'uchicago', short, ends jobs after 14400; "
-        "ask for at most 14400; a training that is cut off goes on from its checkpoint"
+        "error: 36000 s of run time are asked for, and the longest queue of site 'uchicago', short, "
+        "ends jobs after 14400; ask for at most 14400; a training that is cut off goes on from its checkpoint"
     )
 
 
@@ -295,7 +309,8 @@ def test_kerberos_tickets_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     script = tmp_path / "klist"
     script.write_text(
         "#!/bin/sh\ncat <<EOF\nTicket cache: FILE:/tmp/krb5cc\nDefault principal: user@CERN.CH\n\n"
-        f"Valid starting     Expires            Service principal\n01/01/26 00:00:00  {later}  krbtgt/CERN.CH@CERN.CH\nEOF\n"
+        "Valid starting     Expires            Service principal\n"
+        f"01/01/26 00:00:00  {later}  krbtgt/CERN.CH@CERN.CH\nEOF\n"
     )
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -320,7 +335,7 @@ def test_the_bindings_are_missed_in_a_sentence(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.usefixtures("reachable")
 def test_hostile_names_are_kept_or_refused() -> None:
-    run = "/data/user/my runs/it's \"a\" $run é/first"
+    run = '/data/user/my runs/it\'s "a" $run é/first'
     files = rendered(site("uchicago"), run=run)
     assert lines(files["convert-ttH.sub"])["initialdir"] == run.replace("$", "$(DOLLAR)")
     for bad, where, message in [
