@@ -18,6 +18,7 @@ from deploy.errors import DeployError
 from deploy.jobs import Finding
 from deploy.sites import KubernetesSite, Volume
 from nntrainer.config import Config
+from nntrainer.config.gpus import capability_of, serves, text
 from nntrainer.errors import NNTrainerError
 from nntrainer.files import is_remote
 
@@ -49,7 +50,7 @@ def check(batch: Batch, config: Config) -> list[Finding]:
         What was found.
     """
     site = site_of(batch)
-    found = [*_site(site), *_batch(batch), *_paths(site, config)]
+    found = [*_site(site), *_batch(batch), *_gpus(batch), *_paths(site, config)]
     try:
         with Cluster(site) as cluster:
             cluster.list("Pod")
@@ -82,6 +83,22 @@ def _batch(batch: Batch) -> Iterator[Finding]:
     if size > CONFIG_MAP_BYTES - 4096:
         what = f"the configuration has {size} bytes, a ConfigMap takes {CONFIG_MAP_BYTES}"
         yield Finding("error", "config", what, "name ntuples with patterns instead of one by one")
+
+
+def _gpus(batch: Batch) -> Iterator[Finding]:
+    """Compare the GPUs that pods may get with what the image has kernels for."""
+    site = site_of(batch)
+    if not any(job.resources.gpus for job in batch.jobs):
+        return
+    chosen = site.node_selector.get(f"{GPU}.product", "")
+    capability = capability_of(chosen)
+    names = {chosen: text(capability)} if capability else {gpu.name: f"{gpu.capability:.1f}" for gpu in site.gpus}
+    verdicts = {name: serves(each) for name, each in names.items()}
+    bad = {name: verdict for name, verdict in verdicts.items() if not verdict.served}
+    for name, verdict in bad.items():
+        level = "error" if len(bad) == len(verdicts) else "warning"
+        fix = f"choose other GPUs with node_selector ({GPU}.product), or use another image"
+        yield Finding(level, "gpus", f"the image does not serve {name}: {verdict.sentence}", fix)
 
 
 def _paths(site: KubernetesSite, config: Config) -> Iterator[Finding]:

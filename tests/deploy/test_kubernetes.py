@@ -324,7 +324,8 @@ def test_the_wheel_carries_the_manifests(tmp_path: Path) -> None:
 def found(where: KubernetesSite, *sets: str) -> dict[str, str]:
     batch = batch_of(where, *sets)
     config = Config.model_validate(yaml.safe_load(batch.config))
-    some = [*kubernetes_check._site(where), *kubernetes_check._batch(batch), *kubernetes_check._paths(where, config)]
+    some = [*kubernetes_check._site(where), *kubernetes_check._batch(batch), *kubernetes_check._gpus(batch)]
+    some += kubernetes_check._paths(where, config)
     return {each.where: f"{each.level}: {each.what}" for each in some}
 
 
@@ -339,6 +340,11 @@ def test_a_good_site_has_no_findings() -> None:
         ({"image": "registry.example.org/nntrainer"}, "image", "warning: .*another image at every pull"),
         ({"image": "nntrainer:latest"}, "image", "warning: .*another image"),
         ({"environment": {"API_TOKEN": "x"}}, "environment.API_TOKEN", "error: API_TOKEN is written into manifests"),
+        (
+            {"node_selector": {"nvidia.com/gpu.product": "NVIDIA-B200"}},
+            "gpus",
+            "error: the image does not serve NVIDIA-B200: compute capability 10.0 is not served",
+        ),
         ({"nodes": 2}, "nodes", "error: training over several machines has not been run"),
         ({"inputs": ()}, "data.samples.ttH", "error: /input/ttH.* lies on no volume of site 'kubernetes'"),
     ],
