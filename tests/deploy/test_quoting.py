@@ -46,7 +46,7 @@ def test_shell() -> None:
 
 def split_condor(value: str) -> list[str]:
     """Read the new syntax of arguments as HTCondor's manual describes it, macros expanded before."""
-    value = value.replace("$(DOLLAR)", "$")
+    value = value.replace("$$(DOLLARDOLLAR)", "$$").replace("$(DOLLAR)", "$")
     assert value[0] == value[-1] == '"'
     value, words, word, quoted = value[1:-1].replace('""', '"'), [], None, False
     i = 0
@@ -72,7 +72,7 @@ def split_condor(value: str) -> list[str]:
 def test_condor_arguments_come_back(arguments: list[str]) -> None:
     written = quoting.condor_arguments(arguments)
     assert split_condor(written) == arguments
-    assert not re.search(r"\$(?!\(DOLLAR\))", written)
+    assert not re.search(r"\$(?!\(DOLLAR\)|\$\(DOLLARDOLLAR\)|\(DOLLARDOLLAR\))", written)
 
 
 def test_hostile_condor_arguments_and_environment() -> None:
