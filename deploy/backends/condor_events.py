@@ -96,7 +96,8 @@ def _apply(job: Submitted, kind: str, event: Mapping[str, Any], time: str) -> No
             job.note(time, f"held: {job.why}")
         case "JOB_RELEASED":
             job.state, job.why, job.hold = "queued", "", None
-            job.note(time, f"released{told(event)}")
+            own = "PeriodicRelease" in str(event.get("Reason"))
+            job.note(time, "released by itself" if own else f"released{told(event)}")
         case "JOB_EVICTED":
             _evicted(job, event, time)
         case "JOB_TERMINATED":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -217,7 +218,7 @@ def test_a_training_that_is_evicted_does_not_start_from_zero(
     transfer: str, shared: Path, user: str, tmp_path: Path, htcondor2: Any
 ) -> None:
     place = make(transfer, "apptainer", shared, user, tmp_path)
-    epochs = 400
+    epochs = 1500
     place.submit(
         *("--set", f"training.epochs={epochs}", "--set", "training.workers=1"),
         *("--set", "preparation.folds=null", "--set", "preparation.fractions={}"),
@@ -236,8 +237,12 @@ def test_a_training_that_is_evicted_does_not_start_from_zero(
     place.deploy("gather", "r")
     record = json.loads((place.run / "training/fold0/training.json").read_text())
     assert record["epochs"] == epochs
-    log = (place.run / "logs/train-fold0.log").read_text()
-    print(log)
+    found = re.search(r"is in epoch (\d+) of", (place.run / "logs/train-fold0.log").read_text())
+    assert found and 1 < int(found[1]) < epochs
+    part = json.loads((place.run / "parts/train-fold0.json").read_text())
+    # The time of all epochs is more than that of the second start, which did not begin at zero.
+    assert record["seconds"] > part["stages"]["train"]["seconds"]
+    assert (place.run / "history.csv").read_text().count("\n") == epochs + 1
     place.deploy("rm", "r")
 
 

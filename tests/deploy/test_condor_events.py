@@ -29,7 +29,7 @@ def test_states(jobs: dict[str, Submitted]) -> None:
         "convert-mistake": "failed",
         "convert-crash": "failed",
         "convert-killed": "failed",
-        "convert-slow": "queued",
+        "convert-slow": "running",
         "convert-held": "held",
     }
     codes = {name: job.exit_code for name, job in jobs.items() if job.state == "failed"}
