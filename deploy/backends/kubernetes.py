@@ -12,8 +12,8 @@ from typing import Any
 from deploy.backends.base import Batch, read_record
 from deploy.backends.kubernetes_check import check
 from deploy.backends.kubernetes_cluster import Cluster, Refused
-from deploy.backends.kubernetes_files import fetch, read_texts, suppress_conflict
-from deploy.backends.kubernetes_logs import fetch_logs
+from deploy.backends.kubernetes_files import fetch, read_texts, run_helper
+from deploy.backends.kubernetes_logs import fetch_logs, never_started
 from deploy.backends.kubernetes_manifests import (
     INDEX_LABEL,
     JOB,
@@ -187,23 +187,13 @@ class KubernetesBackend:
         Raises:
             DeployError: the directory cannot be removed.
         """
-        site = site_of(batch)
-        with Cluster(site) as cluster:
+        root = site_of(batch).on_volume(batch.run)
+        with Cluster(site_of(batch)) as cluster:
             self._delete(cluster, batch, [job.name for job in batch.jobs], 0)
             cluster.delete("ConfigMap", run_label(batch))
             cluster.delete("Job", job_name(batch, "reader"))
-            job = helper(batch, "remover", ("rm", "-rf", "--", str(site.on_volume(batch.run))), writes=True)
-            name = job["metadata"]["name"]
-            with suppress_conflict():
-                cluster.create(job)
-            _until(lambda: bool((cluster.read("Job", name) or {}).get("status", {}).get("conditions")), REMOVED_S)
-            ended = (cluster.read("Job", name) or {}).get("status", {}).get("conditions", [])
-            cluster.delete("Job", name)
-            if not any(each["type"] == "Complete" for each in ended):
-                raise DeployError(
-                    f"{batch.run}: {site.on_volume(batch.run)} on the volume '{site.work.claim}' cannot be removed; "
-                    f"see `kubectl -n {site.namespace} describe job {name}`, or remove it by hand"
-                )
+            if not never_started(batch.logs):
+                run_helper(cluster, helper(batch, "remover", ("rm", "-rf", "--", str(root)), writes=True), REMOVED_S)
 
     def _delete(self, cluster: Cluster, batch: Batch, names: Sequence[str], grace_s: float) -> None:
         """Delete the Jobs of jobs and wait for their pods to go, whose last words are kept."""

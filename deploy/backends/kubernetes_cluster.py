@@ -183,10 +183,16 @@ class Cluster:
             )
         except self._kubernetes.client.ApiException as error:
             raise Refused(error.status or 0, f"pod {pod}: no command can be run in it: {error.reason}") from None
+        from websocket import WebSocketException
+
         try:
             if stdin:
                 connection.write_stdin(stdin)
             yield _output(connection, pod)
+        except (WebSocketException, OSError) as error:
+            if isinstance(error, OSError) and error.filename:  # a file here, not the connection
+                raise
+            raise Refused(0, f"pod {pod}: the connection to it was cut off: {error}") from None
         finally:
             connection.sock.shutdown()  # its close() does nothing after the other side has closed
 

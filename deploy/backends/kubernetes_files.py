@@ -13,9 +13,9 @@ from typing import Any
 
 from deploy.backends.base import Batch
 from deploy.backends.kubernetes_cluster import Cluster, Refused
-from deploy.backends.kubernetes_manifests import helper, site_of
+from deploy.backends.kubernetes_manifests import Manifest, helper, site_of
 from deploy.backends.kubernetes_words import pending, refused, why_ended
-from deploy.errors import GatherError
+from deploy.errors import DeployError, GatherError
 from nntrainer.config.parts import RECORDS
 from nntrainer.files import sha256, write_text
 
@@ -278,6 +278,40 @@ def _started(cluster: Cluster, job: dict[str, Any]) -> str:
         why = why or refused(cluster.list("Event", fields=f"involvedObject.name={name}"))
         time.sleep(0.5)
     raise GatherError(f"the pod that reads the volume did not start in {START_S:.0f} s: {why or 'it is still waiting'}")
+
+
+def run_helper(cluster: Cluster, job: Manifest, seconds: float) -> None:
+    """Run a Job of ours to its end, and remove it.
+
+    Args:
+        cluster: the cluster.
+        job: the Job.
+        seconds: how long it may take.
+
+    Raises:
+        DeployError: it does not start, fails, or takes too long.
+    """
+    name, deadline, why = job["metadata"]["name"], time.monotonic() + seconds, "it takes too long"
+    with suppress_conflict():
+        cluster.create(job)
+    try:
+        while time.monotonic() < deadline:
+            ended = (cluster.read("Job", name) or {}).get("status", {}).get("conditions", [])
+            if any(each["type"] == "Complete" for each in ended):
+                return
+            pods = _pods(cluster, name)
+            if ended:
+                why = next((why_ended(pod) for pod in pods), "") or str(ended[0].get("message", ""))
+                break
+            states = [pending(pod) for pod in pods if pod["status"].get("phase") == "Pending"]
+            if held := [told for state, told in states if state == "held"]:
+                why = held[0]
+                break
+            time.sleep(0.5)
+    finally:
+        cluster.delete("Job", name, propagation="Background")
+    command = " ".join(job["spec"]["template"]["spec"]["containers"][0]["command"])
+    raise DeployError(f"the pod that was to do `{command}` on the volume did not: {why}; do it by hand")
 
 
 @contextmanager

@@ -66,6 +66,12 @@ def _append(cluster: Cluster, known: dict[str, dict[str, Any]], output: BinaryIO
     own["complete"] = ended
 
 
+def never_started(folder: Path) -> bool:
+    """Return whether the run is known to have had pods, none of which ever ran: it left nothing anywhere."""
+    pods = [pod for job in _read(folder / STATE).values() for pod in job["pods"].values()]
+    return bool(pods) and not any(pod["image"] for pod in pods)
+
+
 def _second(time: str) -> str:
     return f"{time[:19]}Z"
 
