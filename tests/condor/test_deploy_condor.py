@@ -5,6 +5,7 @@ Jobs run in the image that NNTRAINER_TEST_SIF names, with this checkout's nntrai
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -239,10 +240,11 @@ def test_a_training_that_is_evicted_does_not_start_from_zero(
     assert record["epochs"] == epochs
     found = re.search(r"is in epoch (\d+) of", (place.run / "logs/train-fold0.log").read_text())
     assert found and 1 < int(found[1]) < epochs
-    part = json.loads((place.run / "parts/train-fold0.json").read_text())
-    # The time of all epochs is more than that of the second start, which did not begin at zero.
-    assert record["seconds"] > part["stages"]["train"]["seconds"]
-    assert (place.run / "history.csv").read_text().count("\n") == epochs + 1
+    with (place.run / "history.csv").open() as file:
+        seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+    assert len(seconds) == epochs
+    # TensorFlow compiles in the first epoch of each start: the second start began where the first one ended.
+    assert seconds[int(found[1]) - 1] > 5 * float(np.median(seconds))
     place.deploy("rm", "r")
 
 

@@ -47,7 +47,7 @@ def test_more_memory(jobs: dict[str, Submitted]) -> None:
 
 def test_eviction_and_gpus(jobs: dict[str, Submitted]) -> None:
     job = jobs["train-fold0"]
-    assert next(line.split(" ", 1)[1] for line in job.history) == "evicted"
+    assert job.history[0].split(" ", 1)[1] == "evicted"
     assert job.starts == 2 and job.gpus == "2 × Tesla V100-PCIE-16GB" and job.host
 
 
