@@ -92,6 +92,8 @@ def _measure(config: Config, run: RunDir, dataset: Dataset, found: Scores, progr
         for fold in range(config.preparation.k)
         for m in (found.fold == fold,)
     ]
+    areas = [each["auc"] for each in result["folds"]]
+    result["auc"] |= {"folds_mean": float(np.mean(areas)), "folds_spread": float(np.std(areas))}
     result["roc"] = _roc(config, labels, signal, label[test], weight[test], found.test[test], result["auc"], save_plot)
     result["confusion"] = _confusion(labels, label[test], weight[test], found.test[test], save_plot)
     result["scores"] = _score_plots(labels, signal, label, weight, found, test, train, save_plot)

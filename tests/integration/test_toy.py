@@ -48,6 +48,8 @@ def test_the_network_learns(result: RunResult) -> None:
     found = metrics(result)
     assert found["auc"]["test"] > 0.75
     assert abs(found["auc"]["train"] - found["auc"]["test"]) < 0.03
+    assert abs(found["auc"]["folds_mean"] - found["auc"]["test"]) < 3 * found["auc"]["test_error"]
+    assert 0 < found["auc"]["folds_spread"] < 0.03
 
 
 def test_train_and_test_agree(result: RunResult) -> None:
