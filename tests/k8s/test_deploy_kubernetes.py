@@ -137,6 +137,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     shared = place.volumes / "input" / place.name
     shared.mkdir()
     shutil.copytree(REPOSITORY / "nntrainer", shared / "nntrainer", ignore=shutil.ignore_patterns("__pycache__"))
+    # Python reads it when it starts: a job that needs more memory than it has, at once.
+    (shared / "sitecustomize.py").write_text('import os\nhog = b"x" * (int(os.environ.get("HOG_MIB", 0)) << 20)\n')
     (shared / "ntuples").mkdir()
     rng = np.random.default_rng(1)
     for name, shift in (("s1", 1.0), ("s2", 1.0), ("b", 0.0)):
@@ -362,7 +364,7 @@ def test_an_image_that_is_not_there(place: Place) -> None:
     name = f"img{random.randrange(10**6)}"
     site = place.folder / "absent.yaml"
     site.write_text((place.folder / "cluster.yaml").read_text().replace(IMAGE, "localhost/absent:1"))
-    place.deploy("submit", "c.yaml", "--site-file", "absent.yaml", "--name", name)
+    place.deploy("submit", "c.yaml", "--site-file", "absent.yaml", "--name", name, "--set", "deploy.jobs=single")
     status = until(lambda: (s := place.status(name))["state"] == "held" and s, 60)
     assert "the image localhost/absent:1 is not on the machine" in status["note"]
     place.deploy("cancel", name)
@@ -372,15 +374,19 @@ def test_an_image_that_is_not_there(place: Place) -> None:
 
 def test_a_job_over_its_memory_is_tried_again_with_more(place: Place) -> None:
     name = f"mem{random.randrange(10**6)}"
-    place.submit(name, "deploy.jobs=single", "deploy.resources.run.memory_mib=150")
+    site = yaml.safe_load((place.folder / "cluster.yaml").read_text())
+    site["environment"]["HOG_MIB"] = "1000"
+    (place.folder / "hog.yaml").write_text(yaml.safe_dump(site))
+    sets = ["--set", "deploy.jobs=single", "--set", "deploy.resources.run.memory_mib=512"]
+    place.deploy("submit", "c.yaml", "--site-file", "hog.yaml", "--name", name, *sets)
     place.deploy("wait", name, "--timeout", "200", code=1)
-    assert "more than its 150Mi of memory" in place.status(name)["note"]
+    assert "more than its 512Mi of memory" in place.status(name)["note"]
     place.deploy("retry", name)
     jobs = place.batch.list_namespaced_job("physics", label_selector="nntrainer/job=run").items
     (job,) = [each for each in jobs if f"-{name}-" in each.metadata.name]
-    assert job.spec.template.spec.containers[0].resources.limits["memory"] == "225Mi"
+    assert job.spec.template.spec.containers[0].resources.limits["memory"] == "768Mi"
     (handle,) = place.status(name)["deploy"]["jobs"]
-    assert (handle["details"]["memory_mib"], handle["details"]["attempt"]) == (225, 2)
+    assert (handle["details"]["memory_mib"], handle["details"]["attempt"]) == (768, 2)
     assert (place.run(name) / "rendered/run.attempt2.yaml").exists()
     place.deploy("cancel", name, "--grace", "0")
 
