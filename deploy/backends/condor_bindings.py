@@ -12,7 +12,7 @@ from nntrainer.errors import MissingDependencyError
 
 QUEUE = ["ClusterId", "JobStatus", "NNTrainerJob", "HoldReasonCode", "HoldReasonSubCode", "HoldReason", "RemoteHost"]
 QUEUE += ["LastRemoteHost", "AssignedGPUs", "ExitCode", "ExitBySignal", "ExitSignal", "RequestMemory"]
-QUEUE += ["MemoryProvisioned", "LastRejMatchReason"]
+QUEUE += ["MemoryProvisioned", "LastRejMatchReason", "EnteredCurrentStatus", "ServerTime"]
 """What is asked about a job."""
 IDLE, RUNNING, REMOVED, COMPLETED, HELD, SENDING, SUSPENDED = range(1, 8)
 """What JobStatus says."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from deploy.backends.base import Batch
 from deploy.backends.condor_bindings import COMPLETED, HELD, IDLE, Queue, bindings
@@ -36,6 +37,8 @@ BROUGHT = "logs/.brought"
 """Its time says when the spooled logs were brought last."""
 LOOK_S = 5.0
 """A schedd is not asked for spooled logs more often."""
+SENDING_S = 120.0
+"""So long may files be on their way to a schedd, which holds the job meanwhile."""
 GONE_S = 60.0
 """How long removed jobs may take to leave the queue before they are forced."""
 GONE = "gone"
@@ -153,6 +156,8 @@ class HTCondorBackend:
             why = "it has left the queue; the site removes runs that are not gathered in time"
             return Submitted(number, state="cancelled" if batch.cancelled else GONE, why=why)
         if int(found[0]["JobStatus"]) == HELD:
+            if _arriving(found[0]):
+                return Submitted(number)
             code, subcode = int(found[0]["HoldReasonCode"]), int(_defined(found[0], "HoldReasonSubCode") or 0)
             return Submitted(number, state="held", why=explain(code, subcode, str(found[0]["HoldReason"])))
         self._bring(batch, ["logs", RECORDS])
@@ -191,6 +196,8 @@ class HTCondorBackend:
         host = str(job.get("RemoteHost") or job.get("LastRemoteHost") or "").rpartition("@")[2]
         gpus = _defined(job, "AssignedGPUs")
         status = int(job["JobStatus"])
+        if status == HELD and _arriving(job):
+            return JobSeen(name, "queued")
         if status == HELD:
             code, subcode = int(job["HoldReasonCode"]), int(_defined(job, "HoldReasonSubCode") or 0)
             return JobSeen(name, "held", explain(code, subcode, str(job["HoldReason"])), host, gpus)
@@ -286,8 +293,7 @@ class HTCondorBackend:
             self._release(batch, queue, job)
         return list(batch.handles)
 
-    def _release(self, batch: Batch, queue: Queue, job: object) -> None:
-        ad = dict(job)  # type: ignore[call-overload]
+    def _release(self, batch: Batch, queue: Queue, ad: Mapping[str, Any]) -> None:
         own = f"ClusterId == {ad['ClusterId']}"
         if hold_of(int(ad["HoldReasonCode"]), int(_defined(ad, "HoldReasonSubCode") or 0)) is MEMORY:
             had = int(_defined(ad, "MemoryProvisioned") or 0)
@@ -322,7 +328,13 @@ class HTCondorBackend:
             self._clear(batch, 0, "deploy rm")
 
 
-def _defined(ad: object, name: str) -> str:
+def _arriving(ad: Mapping[str, Any]) -> bool:
+    """Return whether a held job only waits for its files, and not for too long."""
+    spooling = hold_of(int(ad["HoldReasonCode"])) is SPOOLING
+    return spooling and int(ad["ServerTime"]) - int(ad["EnteredCurrentStatus"]) < SENDING_S
+
+
+def _defined(ad: Mapping[str, Any], name: str) -> str:
     """Return an attribute as text, empty where it is absent or undefined."""
-    value = ad.get(name)  # type: ignore[attr-defined]
+    value = ad.get(name)
     return "" if value is None or str(value) in ("Undefined", "undefined", "Value.Undefined") else str(value)
