@@ -257,6 +257,15 @@ def wait_for(condition: Any, seconds: float = 120) -> Any:
     return found
 
 
+def ended(place: Place, name: str) -> bool:
+    """Whether a run is done; what is lost, or overdue (deploy.backends.htcondor.SENDING_S), is submitted again."""
+    state = json.loads(place.deploy("status", name, "--json", code=None).rpartition("\n}")[0] + "\n}")["state"]
+    assert state in ("queued", "running", "held", "lost", "done"), state
+    if state in ("held", "lost"):
+        place.deploy("retry", name)
+    return bool(state == "done")
+
+
 @pytest.mark.parametrize("transfer", ["shared", "spool"])
 def test_deploy_killed_while_it_submits_loses_nothing(transfer: str, shared: Path, user: str, tmp_path: Path) -> None:
     """At whatever moment: there is no run, or one that is found or submitted by `retry`; never two in the queue."""
@@ -299,7 +308,7 @@ def test_deploy_killed_while_it_submits_loses_nothing(transfer: str, shared: Pat
         if seen["state"] in ("lost", "held"):
             place.deploy("retry", name, code=None)  # what was on its way to the queue may have arrived since
     for number in range(len(outcomes)):
-        place.deploy("wait", f"k{number}", seconds=180)
+        wait_for(lambda name=f"k{number}": ended(place, name), 240)
         assert len([job for job in jobs_of(place.path / f"runs/small/k{number}") if job["JobStatus"] != 4]) <= 1
         place.deploy("rm", f"k{number}")
     assert {"nothing", "lost"} < set(outcomes), outcomes
