@@ -150,12 +150,12 @@ def test_paths_do_not_depend_on_where_it_was_submitted(tmp_path: Path) -> None:
     assert found.data.samples[0].files == (f"{tmp_path}/n/a1.root", f"{tmp_path}/n/a2.root")
     assert found.data.samples[1].files == (f"{tmp_path}/n/b.root", "root://host//c.root")
     assert found.data.directory == tmp_path / "datasets"
-    volume = {"claim": "work", "path": "/work"}
+    volume = {"claim": "work", "path": "/volume"}
     cluster = {"name": "x", "backend": "kubernetes", "image": "i", "namespace": "n", "work": volume}
     there = resolved(config, site_of(cluster, "test"), Path("/nowhere"))  # as pods see them
-    assert there.data.samples[0].files == ("/work/n/a*.root",)
-    assert there.data.samples[1].files == ("/work/n/b.root", "root://host//c.root")
-    assert there.data.directory == Path("/work/datasets")
+    assert there.data.samples[0].files == ("/volume/n/a*.root",)
+    assert there.data.samples[1].files == ("/volume/n/b.root", "root://host//c.root")
+    assert there.data.directory == Path("/volume/datasets")
 
 
 @pytest.mark.parametrize(
