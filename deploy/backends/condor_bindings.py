@@ -14,6 +14,8 @@ QUEUE = ["ClusterId", "JobStatus", "NNTrainerJob", "HoldReasonCode", "HoldReason
 QUEUE += ["LastRemoteHost", "AssignedGPUs", "ExitCode", "ExitBySignal", "ExitSignal", "RequestMemory"]
 QUEUE += ["MemoryProvisioned", "LastRejMatchReason", "EnteredCurrentStatus", "ServerTime"]
 """What is asked about a job."""
+KEPT = "JobStatus == 4 && time() - (CompletionDate ?: time()) < 864000"
+"""How long a spooled job stays: ten days. Clients from 25.14 on would let it go when its files are fetched once."""
 IDLE, RUNNING, REMOVED, COMPLETED, HELD, SENDING, SUSPENDED = range(1, 8)
 """What JobStatus says."""
 
@@ -75,6 +77,8 @@ class Queue:
 
     def submit(self, description: Any, spool: bool) -> int:
         """Submit a job, sending its files along where they are spooled, and return its number."""
+        if spool:
+            description["leave_in_queue"] = KEPT
         with _told("the job was refused"):
             result = self._schedd.submit(description, spool=spool)
             if spool:
