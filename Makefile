@@ -72,7 +72,6 @@ bench: venv ## Measure the peak memory of convert and inject
 .PHONY: k8s-cluster
 k8s-cluster: ## A throw-away real Kubernetes on this machine (ACTION=start, stop or status)
 	@k8s/cluster/cluster.sh $(ACTION)
-ACTION ?= start
 
 .PHONY: lock
 lock: ## Resolve the locks again (needs uv)

@@ -12,7 +12,7 @@ from deploy.jobs import JobSpec, Resources
 from deploy.sites import DEFAULTS, ContainerSite, HTCondorSite, KubernetesSite, LocalSite, Site
 from nntrainer.config import Config
 from nntrainer.config.models import JobNeeds
-from nntrainer.config.parts import Part, ntuples_to_score, of_stage, parts_of
+from nntrainer.config.parts import REST, Part, ntuples_to_score, of_stage, parts_of
 from nntrainer.files import expand, is_remote
 
 # What OpenMP, BLAS and TensorFlow read; each would take all CPUs of the machine otherwise.
@@ -20,8 +20,6 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", 
 
 CONFIG_IN_POD = "/config/config.yaml"
 """Where pods find the configuration."""
-REST = "rest"
-"""What `nntrainer run --part` calls all that follows the training."""
 
 
 def resolved(config: Config, site: Site, directory: Path) -> Config:

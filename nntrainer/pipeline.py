@@ -10,16 +10,13 @@ from pathlib import Path
 
 from nntrainer.config import Config
 from nntrainer.config.models import digest
-from nntrainer.config.parts import Part, of_stage, part_named, parts_of
+from nntrainer.config.parts import REST, Part, of_stage, part_named, parts_of
 from nntrainer.errors import Interrupted, RunError, nearest, one_of
 from nntrainer.files import expand, sha256
 from nntrainer.progress import Progress, silent
 from nntrainer.record import Record, StageResult, Work, read_record
 from nntrainer.rundir import RunDir, find_or_create, run_digest
 from nntrainer.stages import STAGES, convert, inject, train
-
-REST = "rest"
-"""In place of a part's name: what follows the training, for the job of the fold that is trained last."""
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from deploy.backends.condor_bindings import Queue, token_directories
 from deploy.backends.condor_submit import htcondor_site, is_dag, queue_for, submit_files
 from deploy.credentials import check_credential
 from deploy.errors import DeployError, SubmitError
+from deploy.images import unserved
 from deploy.jobs import Finding, JobSpec
 from deploy.sites import HTCondorSite
 from nntrainer.config import Config
-from nntrainer.config.gpus import serves
 from nntrainer.errors import MissingDependencyError
 from nntrainer.files import is_remote
 
@@ -143,14 +143,8 @@ def _gpus(batch: Batch, site: HTCondorSite) -> list[Finding]:
         names = ", ".join(gpu.name for gpu in site.gpus) or "none"
         what = f"GPUs are asked for, and no GPU of site '{site.name}' ({names}) has what its gpu block demands"
         return [Finding("error", where, what, "ask for 0, or change the site file")]
-    found = []
-    verdicts = {gpu.name: serves(f"{gpu.capability:.1f}") for gpu in matching}
-    bad = {name: verdict for name, verdict in verdicts.items() if not verdict.served}
-    for name, verdict in bad.items():
-        level = "error" if len(bad) == len(matching) else "warning"
-        fix = "use other GPUs (the site file's gpu.minimum_capability and gpu.require choose them), or another image"
-        found.append(Finding(level, "gpus", f"the image does not serve {name}: {verdict.sentence}", fix))
-    return found
+    fix = "use other GPUs (the site file's gpu.minimum_capability and gpu.require choose them), or another image"
+    return unserved({gpu.name: f"{gpu.capability:.1f}" for gpu in matching}, fix)
 
 
 def _longest(batch: Batch) -> float:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Collection
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from deploy.backends.base import Batch
 from deploy.errors import DeployError
+from deploy.images import DIGEST, file_digest
 from deploy.jobs import JobSpec
 from deploy.quoting import condor_arguments, condor_environment, condor_path, condor_text
 from deploy.sites import HTCondorSite, Queue
-from nntrainer.files import is_remote, sha256
+from nntrainer.files import is_remote
 
 TEMPLATES = Path(__file__).parent.parent / "templates" / "condor"
 DAG = "run.dag"
 LOG = "logs/condor.log"
 """The event log of all jobs of a run, in the run directory."""
-DIGEST = "NNTRAINER_IMAGE_DIGEST"
 OUT_OF_MEMORY = "(HoldReasonCode == 34 || (HoldReasonCode == 21 && HoldReasonSubCode == 102))"
 MEMORY_HOLDS = "(NumHoldsByReason.JobOutOfResources ?: 0) + (NumHoldsByReason.StartdHeldJob ?: 0)"
 RESUMING = ("run", "train")
@@ -122,7 +121,7 @@ def _title(batch: Batch) -> str:
 
 def _submit_file(batch: Batch, job: JobSpec) -> str:
     site = htcondor_site(batch)
-    sandbox = site.transfer != "shared"
+    sandbox = site.sandboxes
     command = _command(batch, site, job)
     if sandbox:
         command = ["/bin/sh", "-c", f'{_prepare(job)}; exec "$@"', "sh", *command]
@@ -254,12 +253,7 @@ def image_digest(image: str) -> str:
     """Return what tells an image from others, where it can be seen from here; else an empty text."""
     path = Path(image).expanduser()
     if path.is_file():
-        return f"sha256:{_sha256(path, path.stat().st_mtime_ns)}"
+        return file_digest(path)
     if path.is_dir():  # unpacked: CVMFS links the tag to a directory that is called by the digest
         return path.resolve().name
     return ""
-
-
-@cache
-def _sha256(path: Path, changed: int) -> str:
-    return sha256(path)

@@ -7,22 +7,21 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 from deploy.backends.base import Batch
 from deploy.backends.process import ProcessBackend
 from deploy.errors import DeployError, SiteError
+from deploy.images import DIGEST, file_digest
 from deploy.jobs import Finding, JobHandle, JobSpec
 from deploy.quoting import kubernetes_name
 from deploy.sites import ContainerSite
 from nntrainer.config import Config
-from nntrainer.files import is_remote, sha256
+from nntrainer.files import is_remote
 
 ENGINES = ("docker", "podman", "apptainer")
 USER = 1000
 """Who the container runs as where deploy runs as root: never root itself."""
-DIGEST = "NNTRAINER_IMAGE_DIGEST"
 
 
 class ContainerBackend(ProcessBackend):
@@ -121,16 +120,11 @@ def image_digest(engine: str, image: str) -> str:
     """Return what tells this image from others: its id, or the SHA-256 of a .sif; empty where there is no image."""
     if engine == "apptainer":
         path = Path(image).expanduser()
-        return f"sha256:{_sha256(path, path.stat().st_mtime_ns)}" if path.is_file() else ""
+        return file_digest(path) if path.is_file() else ""
     result = subprocess.run(
         [engine, "image", "inspect", "--format", "{{.Id}}", image], capture_output=True, text=True, check=False
     )
     return result.stdout.strip() if result.returncode == 0 else ""
-
-
-@cache
-def _sha256(path: Path, changed: int) -> str:
-    return sha256(path)
 
 
 def _gpu(site: ContainerSite) -> bool:

@@ -158,8 +158,7 @@ class HTCondorBackend:
         if int(found[0]["JobStatus"]) == HELD:
             if _arriving(found[0]):
                 return Submitted(number)
-            code, subcode = int(found[0]["HoldReasonCode"]), int(_defined(found[0], "HoldReasonSubCode") or 0)
-            return Submitted(number, state="held", why=explain(code, subcode, str(found[0]["HoldReason"])))
+            return Submitted(number, state="held", why=explain(*_hold(found[0]), str(found[0]["HoldReason"])))
         self._bring(batch, ["logs", RECORDS])
         mark.touch()
         return written()
@@ -199,8 +198,7 @@ class HTCondorBackend:
         if status == HELD and _arriving(job):
             return JobSeen(name, "queued")
         if status == HELD:
-            code, subcode = int(job["HoldReasonCode"]), int(_defined(job, "HoldReasonSubCode") or 0)
-            return JobSeen(name, "held", explain(code, subcode, str(job["HoldReason"])), host, gpus)
+            return JobSeen(name, "held", explain(*_hold(job), str(job["HoldReason"])), host, gpus)
         if status == COMPLETED:
             code = int(_defined(job, "ExitCode") or 0)
             code = SIGNAL + int(_defined(job, "ExitSignal") or 0) if job.get("ExitBySignal") is True else code
@@ -295,7 +293,7 @@ class HTCondorBackend:
 
     def _release(self, batch: Batch, queue: Queue, ad: Mapping[str, Any]) -> None:
         own = f"ClusterId == {ad['ClusterId']}"
-        if hold_of(int(ad["HoldReasonCode"]), int(_defined(ad, "HoldReasonSubCode") or 0)) is MEMORY:
+        if hold_of(*_hold(ad)) is MEMORY:
             had = int(_defined(ad, "MemoryProvisioned") or 0)
             most = batch.site.limits.memory_mib
             if most is not None and had >= most:
@@ -332,6 +330,11 @@ def _arriving(ad: Mapping[str, Any]) -> bool:
     """Return whether a held job only waits for its files, and not for too long."""
     spooling = hold_of(int(ad["HoldReasonCode"])) is SPOOLING
     return spooling and int(ad["ServerTime"]) - int(ad["EnteredCurrentStatus"]) < SENDING_S
+
+
+def _hold(ad: Mapping[str, Any]) -> tuple[int, int]:
+    """Return code and subcode of a hold."""
+    return int(ad["HoldReasonCode"]), int(_defined(ad, "HoldReasonSubCode") or 0)
 
 
 def _defined(ad: Mapping[str, Any], name: str) -> str:

@@ -15,10 +15,11 @@ from deploy.backends.base import Batch
 from deploy.backends.kubernetes_cluster import Cluster, Refused
 from deploy.backends.kubernetes_manifests import GPU, site_of
 from deploy.errors import DeployError
+from deploy.images import unserved
 from deploy.jobs import Finding
 from deploy.sites import KubernetesSite, Volume
 from nntrainer.config import Config
-from nntrainer.config.gpus import capability_of, serves, text
+from nntrainer.config.gpus import capability_of, text
 from nntrainer.errors import NNTrainerError
 from nntrainer.files import is_remote
 
@@ -93,12 +94,7 @@ def _gpus(batch: Batch) -> Iterator[Finding]:
     chosen = site.node_selector.get(f"{GPU}.product", "")
     capability = capability_of(chosen)
     names = {chosen: text(capability)} if capability else {gpu.name: f"{gpu.capability:.1f}" for gpu in site.gpus}
-    verdicts = {name: serves(each) for name, each in names.items()}
-    bad = {name: verdict for name, verdict in verdicts.items() if not verdict.served}
-    for name, verdict in bad.items():
-        level = "error" if len(bad) == len(verdicts) else "warning"
-        fix = f"choose other GPUs with node_selector ({GPU}.product), or use another image"
-        yield Finding(level, "gpus", f"the image does not serve {name}: {verdict.sentence}", fix)
+    yield from unserved(names, f"choose other GPUs with node_selector ({GPU}.product), or use another image")
 
 
 def _paths(site: KubernetesSite, config: Config) -> Iterator[Finding]:

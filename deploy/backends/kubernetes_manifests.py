@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 
 from deploy.backends.base import Batch
 from deploy.errors import DeployError
+from deploy.images import DIGEST
 from deploy.jobs import JobSpec
 from deploy.quoting import kubernetes_label, kubernetes_name, kubernetes_text
 from deploy.sites import KubernetesSite
@@ -30,7 +32,6 @@ INDEX_LABEL = "jobset.sigs.k8s.io/job-index"
 GROUP_LENGTH = 40
 """Longest name of a JobSet or MPIJob: their pods add that of a stage and numbers to it."""
 RUN, ORIGIN, JOB, STAGE = "nntrainer/run", "nntrainer/origin", "nntrainer/job", "nntrainer/stage"
-DIGEST = "NNTRAINER_IMAGE_DIGEST"
 
 
 def site_of(batch: Batch) -> KubernetesSite:
@@ -118,7 +119,7 @@ def job_name(batch: Batch, name: str) -> str:
 def job_set(batch: Batch) -> Manifest:
     """Return the JobSet that does all jobs of a run, those of a stage as copies of one Job that know their number."""
     base, job_template = _template("jobset.yaml"), _template("job.yaml")
-    base["metadata"] = _metadata(batch, kubernetes_name(batch.run.parent.name, batch.run.name, length=GROUP_LENGTH))
+    base["metadata"] = _metadata(batch, run_label(batch))
     base["spec"]["ttlSecondsAfterFinished"] = site_of(batch).ttl_s
     groups: list[Manifest] = []
     for stage in dict.fromkeys(job.stage for job in batch.jobs):
@@ -199,14 +200,18 @@ def _template(name: str) -> Manifest:
     return manifest
 
 
+@cache
+def _digest(config: str) -> str:
+    return Config.model_validate(yaml.safe_load(config)).digest()[:12]
+
+
 def _labels(batch: Batch, job: JobSpec | None = None) -> dict[str, str]:
-    config = yaml.safe_load(batch.config)
     labels = {
         "app.kubernetes.io/name": "nntrainer",
         "app.kubernetes.io/managed-by": "deploy",
         RUN: run_label(batch),
         ORIGIN: origin(batch),
-        "nntrainer/digest": Config.model_validate(config).digest()[:12],
+        "nntrainer/digest": _digest(batch.config),
     }
     if job is not None:
         labels |= {JOB: kubernetes_label(job.name), STAGE: job.stage}

@@ -18,9 +18,10 @@ from nntrainer.errors import ConfigError, nearest, one_of
 from nntrainer.files import expand
 
 Stage = Literal["convert", "train", "evaluate", "inject"]
-STAGES: tuple[Stage, ...] = ("convert", "train", "evaluate", "inject")
 RECORDS = "parts"
 """Directory of the parts' records in the run directory."""
+REST = "rest"
+"""In place of a part's name: what follows the training, for the job of the fold that is trained last."""
 _INJECT = re.compile(r"inject-(\d+)of(\d+)")
 
 
@@ -150,11 +151,6 @@ def _group(config: Config, number: int, groups: int) -> tuple[str, ...]:
 def dataset_path(config: Config, sample: str) -> Path:
     """Return where the dataset file of a sample lies."""
     return config.data.directory / config.data_digest()[:12] / f"{sample}.h5"
-
-
-def stage_of(name: str) -> Stage | None:
-    """Return the stage that a part of this name does, None where it is none."""
-    return next((stage for stage in STAGES if name == stage or name.startswith(f"{stage}-")), None)
 
 
 def of_stage(parts: Sequence[Part], stage: Stage) -> list[Part]:
