@@ -54,7 +54,7 @@ format: venv ## Format the code
 	$(BIN)/ruff check --fix .
 
 .PHONY: image
-image: ## Build the container image: VARIANT=cpu|gpu, FORM=docker|sif|both, ENGINE=docker|podman
+image: ## Build the container image for Docker and Apptainer: VARIANT=cpu|gpu, FORM=docker|sif|both, ENGINE=docker|podman
 	@scripts/image.sh build
 
 .PHONY: push

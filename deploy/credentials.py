@@ -94,11 +94,24 @@ def _token(credential: Credential, directories: Sequence[Path]) -> float | None:
 
 def _token_end(file: Path) -> float | None:
     try:
-        lines = file.read_text(encoding="ascii").split()
-        claims = [line.split(".")[1] for line in lines if line.count(".") == 2]
-        ends = [json.loads(base64.urlsafe_b64decode(each + "==")).get("exp", FOREVER) for each in claims]
-        return max((float(end) for end in ends), default=None)
-    except (OSError, ValueError, TypeError, AttributeError):
+        ends = [token_end(line) for line in file.read_text(encoding="ascii").split()]
+    except (OSError, ValueError):
+        return None
+    return max((end for end in ends if end is not None), default=None)
+
+
+def token_end(token: str) -> float | None:
+    """Return when a JSON Web Token ends, in seconds since 1970; ``FOREVER`` if it does not say, None if it is none.
+
+    >>> token_end("x." + base64.urlsafe_b64encode(b'{"exp": 17}').decode().rstrip("=") + ".y")
+    17.0
+    """
+    parts = token.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        return float(json.loads(base64.urlsafe_b64decode(parts[1] + "==")).get("exp", FOREVER))
+    except (ValueError, TypeError, AttributeError):
         return None
 
 

@@ -102,6 +102,7 @@ class JobSeen:
         gpus: the GPUs it was given.
         exit_code: its exit code, when it has ended.
         history: what befell it, as when it was held and released again by itself; a line each.
+        progress: how far a running training is: its epochs and the best validation loss so far.
     """
 
     name: str
@@ -111,6 +112,7 @@ class JobSeen:
     gpus: str = ""
     exit_code: int | None = None
     history: tuple[str, ...] = ()
+    progress: str = ""
 
 
 @dataclass(frozen=True)

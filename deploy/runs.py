@@ -340,9 +340,19 @@ def look(run: Run) -> Seen:
         cut_off = age.total_seconds() >= SUBMITTING_S
         note = "its submission was cut off; `deploy retry` submits it" if cut_off else ""
         return Seen("lost" if cut_off else "queued", note, (), deploy, run.records())
-    jobs = tuple(backend_named(batch.site.backend).look(batch))
+    jobs = tuple(_with_progress(run, job) for job in backend_named(batch.site.backend).look(batch))
     state = overall([job.state for job in jobs])
     return Seen(state, _note(jobs, state), jobs, deploy, run.records())
+
+
+def _with_progress(run: Run, job: JobSeen) -> JobSeen:
+    """Add how far a running training is, where its record can be seen from here."""
+    if job.progress or job.state != "running" or not job.name.startswith("train-"):
+        return job
+    record = run.read(f"training/{job.name.removeprefix('train-')}/training.json")
+    if not record.get("epochs"):
+        return job
+    return replace(job, progress=f"{record['epochs']} epochs, best val loss {record['best_val_loss']:.4f}")
 
 
 def overall(states: Sequence[str]) -> str:

@@ -62,15 +62,5 @@ def _jobs(run: Run, seen: Seen) -> None:
         seconds = sum(stage.get("seconds") or 0.0 for stage in stages)
         result = "; ".join(stage["detail"] for stage in stages if stage.get("detail"))
         time = f"{seconds:.1f} s" if seconds else ""
-        rows.append([job.name, job.state, job.host, job.gpus, time, job.why or result or progress(run, job.name)])
+        rows.append([job.name, job.state, job.host, job.gpus, time, job.why or result or job.progress])
     print_table(line(run, seen), ["job", "state", "host", "GPUs", ">time", "result"], rows)
-
-
-def progress(run: Run, name: str) -> str:
-    """Return how far a training is, where its record can be seen from here."""
-    if not name.startswith("train-"):
-        return ""
-    record = run.read(f"training/{name.removeprefix('train-')}/training.json")
-    if not record.get("epochs"):
-        return ""
-    return f"{record['epochs']} epochs, best val loss {record['best_val_loss']:.4f}"

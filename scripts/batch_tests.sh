@@ -1,26 +1,32 @@
 #!/usr/bin/env bash
 # The tests that need a Docker engine, a real HTCondor pool or a real Kubernetes; what they need is set up first, which
 # takes root on Debian, and stopped again if it did not run before.
-#   scripts/batch_tests.sh [--if-possible] containers|condor|k8s ...
-# --if-possible: where something cannot be set up, say so and leave its tests out. A test that fails is a failure always;
-# it is tried a second time, as the systems of a busy machine may miss a deadline.
+#   scripts/batch_tests.sh [--within MINUTES] containers|condor|k8s ...
+# --within: where something cannot be set up, or not in this time, say so and leave its tests out. A test that fails is a
+# failure always; it is tried a second time, as the systems of a busy machine may miss a deadline.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 image=nntrainer:$version-cpu
 export NNTRAINER_TEST_SIF=$PWD/build/nntrainer-$version-cpu.sif
 pool=condor/pool/pool.sh cluster=k8s/cluster/cluster.sh
-needed=true
-[ "${1:-}" != --if-possible ] || { needed=false; shift; }
+needed=true minutes=80
+[ "${1:-}" != --within ] || { needed=false minutes=$2; shift 2; }
 started=()
 trap 'for each in "${started[@]}"; do "$each" stop || true; done' EXIT
 
-start() { # what did not run before is stopped at the end
-  "$1" status >/dev/null 2>&1 || started+=("$1")
-  timeout 2400 "$1" start
+in_time() {
+  local left=$((minutes * 60 - SECONDS))
+  [ "$left" -gt 0 ] || { echo "batch_tests: $minutes minutes have passed" >&2; return 1; }
+  timeout "$left" "$@"
 }
 
-image() { FORM=$1 timeout 2400 scripts/image.sh build; }
+start() { # what did not run before is stopped at the end
+  "$1" status >/dev/null 2>&1 || started+=("$1")
+  in_time "$1" start
+}
+
+image() { in_time env FORM="$1" scripts/image.sh build; }
 
 load() { docker save "$image" | $cluster load /dev/stdin; }
 

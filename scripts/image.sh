@@ -3,7 +3,7 @@
 #   scripts/image.sh [build|push]
 # Set in the environment:
 #   VARIANT    cpu (default) or gpu
-#   FORM       docker (default), sif or both
+#   FORM       both, docker or sif; by default both, or docker alone where there is no Apptainer and none can be had
 #   ENGINE     docker or podman; the first that is there. (Apptainer cannot build from a Dockerfile, only fetch what is built.)
 #   BASE_IMAGE debian:bookworm-slim; made locally where it can be neither found nor pulled
 #   APPTAINER  the apptainer command; scripts/apptainer.sh where none is installed
@@ -13,10 +13,17 @@
 # Writes build/image-VARIANT.json: name, digest, size, commit, base image, SIF. See docs/images.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-verb=${1:-build} variant=${VARIANT:-cpu} form=${FORM:-docker} base=${BASE_IMAGE:-debian:bookworm-slim}
+verb=${1:-build} variant=${VARIANT:-cpu} form=${FORM:-} base=${BASE_IMAGE:-debian:bookworm-slim}
 fail() { echo "image: $*" >&2; exit 2; }
 say() { echo "image: $*" >&2; }
 case $variant in cpu|gpu) ;; *) fail "VARIANT is '$variant'; it can be cpu or gpu" ;; esac
+if [ -z "$form" ]; then
+  form=both
+  if [ -z "${APPTAINER:-}" ] && ! command -v apptainer >/dev/null && { [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; }; then
+    say "there is no Apptainer here: only the Docker image is built"
+    form=docker
+  fi
+fi
 case $form in docker|sif|both) ;; *) fail "FORM is '$form'; it can be docker, sif or both" ;; esac
 case $verb in build|push) ;; *) fail "'$verb' is no verb; give build or push" ;; esac
 

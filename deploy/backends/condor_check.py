@@ -123,7 +123,7 @@ def _image(batch: Batch, site: HTCondorSite) -> list[Finding]:
     if path.is_absolute() and (site.transfer == "spool" or (top == Path("/cvmfs") and not _mounted(top))):
         what = f"{path} cannot be seen from here; whether it exists is found out when jobs start"
         return [Finding("warning", "image", what, "check on a machine of the site")]
-    return [Finding("error", "image", f"there is no image {path}", f"`make image FORM=sif` builds one; {fix}")]
+    return [Finding("error", "image", f"there is no image {path}", f"`make image` builds one; {fix}")]
 
 
 def _mounted(top: Path) -> bool:

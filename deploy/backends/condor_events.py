@@ -30,6 +30,7 @@ class Submitted:
         exit_code: its exit code, when it has ended.
         starts: how often it was started.
         memory_mib: the memory it had when it ran last.
+        progress: what it told last of itself, since it was started.
         history: holds, releases and evictions, a line each.
     """
 
@@ -43,6 +44,7 @@ class Submitted:
     exit_code: int | None = None
     starts: int = 0
     memory_mib: int = 0
+    progress: str = ""
     history: list[str] = field(default_factory=list)
 
     def note(self, time: str, text: str) -> None:
@@ -90,6 +92,8 @@ def _apply(job: Submitted, kind: str, event: Mapping[str, Any], time: str) -> No
             job.node = note[1] if note else ""
         case "EXECUTE":
             _started(job, event, time)
+        case "GENERIC":
+            job.progress = str(event.get("Info", "")).strip()
         case "JOB_HELD":
             job.state, job.hold = "held", (int(event["HoldReasonCode"]), int(event["HoldReasonSubCode"]))
             job.why = explain(*job.hold, str(event.get("HoldReason", "")))
@@ -116,7 +120,7 @@ def _apply(job: Submitted, kind: str, event: Mapping[str, Any], time: str) -> No
 
 def _started(job: Submitted, event: Mapping[str, Any], time: str) -> None:
     properties = event.get("ExecuteProps") or {}
-    job.state, job.why, job.exit_code = "running", "", None
+    job.state, job.why, job.exit_code, job.progress = "running", "", None, ""
     job.starts += 1
     job.host, job.gpus = host_of(event), gpus_of(properties)
     memory = int(properties.get("Memory", 0))

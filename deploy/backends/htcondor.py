@@ -134,7 +134,8 @@ class HTCondorBackend:
             state = "cancelled"
         asked = next(each.resources.gpus for each in batch.jobs if each.name == name)
         gpus = job.gpus if asked else ""  # a job may find itself where the one before it had some
-        return JobSeen(name, state, why, job.host, gpus, job.exit_code, tuple(job.history))
+        progress = job.progress if state == "running" else ""
+        return JobSeen(name, state, why, job.host, gpus, job.exit_code, tuple(job.history), progress)
 
     def _over(self, dag: Submitted | None) -> bool:
         return dag is not None and dag.state in ("done", "failed", "cancelled", GONE)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from deploy.backends.base import Batch
 from deploy.backends.kubernetes_cluster import Cluster, Refused
 from deploy.backends.kubernetes_manifests import GPU, site_of
+from deploy.credentials import token_end
 from deploy.errors import DeployError
 from deploy.images import unserved
 from deploy.jobs import Finding
@@ -233,7 +230,7 @@ def _nodes(cluster: Cluster, batch: Batch) -> Iterator[Finding]:
 
 def _token(cluster: Cluster, batch: Batch) -> Iterator[Finding]:
     """Look when the token of the kubeconfig ends, where it says so itself."""
-    ends = expiry(cluster.token())
+    ends = token_end(cluster.token())
     longest = max(job.resources.walltime_s for job in batch.jobs)
     if ends is not None and ends < time.time() + longest:
         hours = max(ends - time.time(), 0) / 3600
@@ -241,20 +238,6 @@ def _token(cluster: Cluster, batch: Batch) -> Iterator[Finding]:
         renew = next((each.renew for each in batch.site.credentials if each.kind == "kubeconfig" and each.renew), "")
         fix = "the jobs go on without it; to follow and gather them, renew it" + (f": {renew}" if renew else "")
         yield Finding("warning", "token", what, fix)
-
-
-def expiry(token: str) -> float | None:
-    """Return when a JSON Web Token ends, in seconds since 1970; None where it is none, or does not say.
-
-    >>> expiry("x." + base64.urlsafe_b64encode(b'{"exp": 17}').decode().rstrip("=") + ".y")
-    17.0
-    """
-    parts = token.split(".")
-    if len(parts) == 3:
-        with suppress(ValueError, KeyError, TypeError):
-            claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-            return float(claims["exp"])
-    return None
 
 
 def quantity(text: str | int) -> float:

@@ -24,7 +24,7 @@ from nntrainer.training.batches import TrainingData, batches, epoch_order
 from nntrainer.training.checkpoint import State
 from nntrainer.training.distributed import Workers, alone
 from nntrainer.training.interrupt import StopRequest
-from nntrainer.training.record import TensorBoard, write_history, write_training
+from nntrainer.training.record import EventLog, TensorBoard, write_history, write_training
 from nntrainer.training.schedules import rate
 from nntrainer.training.steps import Steps
 
@@ -139,6 +139,7 @@ class _Training:
         self.events_per_epoch = first.size * workers.size
         self.state = State()
         self.best: list[np.ndarray] | None = None
+        self.event_log = EventLog()
         self.board = TensorBoard(directory / "tensorboard", workers.chief and self.options.tensorboard)
 
     @property
@@ -249,6 +250,7 @@ class _Training:
             write_history(self.directory / "history.csv", state.history)
             self.board.add(row)
             self.record("running")
+            self.event_log.tell(state.epoch, state.stopping.best)
 
     def _plateau(self, schedule: ReduceOnPlateau, val_loss: float) -> None:
         plateau = self.state.plateau

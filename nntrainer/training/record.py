@@ -1,10 +1,12 @@
-"""What a training tells: ``history.csv``, ``training.json``, TensorBoard."""
+"""What a training tells: ``history.csv``, ``training.json``, TensorBoard, the event log of a batch job."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -86,3 +88,29 @@ class TensorBoard:
         """Close the event file."""
         if self._writer is not None:
             self._writer.close()
+
+
+class EventLog:
+    """How far a training is, as lines in the event log of the HTCondor job that runs it; elsewhere it does nothing.
+
+    Where files come back only at a job's end, nothing else tells while it runs. A log of many epochs stays short:
+    a line comes after ten seconds at the earliest, and after a hundredth of the time the training has taken.
+    """
+
+    def __init__(self) -> None:
+        self._wanted = "_CONDOR_CHIRP_CONFIG" in os.environ
+        self._start = self._last = time.monotonic()
+
+    def tell(self, epochs: int, best_val_loss: float) -> None:
+        """Write how many epochs are done and their smallest validation loss, unless it was told just now."""
+        now = time.monotonic()
+        if not self._wanted or now - self._last < max(10.0, (now - self._start) / 100):
+            return
+        self._last = now
+        try:
+            from htchirp import HTChirp
+
+            with HTChirp() as slot:
+                slot.ulog(f"{epochs} epochs, best val loss {best_val_loss:.4f}")
+        except Exception:  # whatever a site's HTCondor answers, the training goes on
+            self._wanted = False

@@ -119,7 +119,7 @@ def in_image(shared: Path, container: str) -> dict[str, Any]:
     """The part of a site file that runs jobs in the image, with this checkout's code."""
     given = os.environ.get("NNTRAINER_TEST_SIF")
     if not given or not Path(given).is_file():
-        pytest.skip("no image: `make image FORM=sif`, and its path in NNTRAINER_TEST_SIF")
+        pytest.skip("no image: `make image`, and its path in NNTRAINER_TEST_SIF")
     image = shared / "image.sif"
     try:
         os.link(given, image)
@@ -229,7 +229,8 @@ def test_a_training_that_is_evicted_does_not_start_from_zero(
             job for job in jobs_of(place.run) if str(job.get("NNTrainerJob")) == "train-fold0" and job["JobStatus"] == 2
         ]
     )
-    time.sleep(20)
+    (told,) = wait_for(lambda: [each["progress"] for each in place.status()["jobs"] if each["progress"]])
+    assert re.fullmatch(r"\d+ epochs, best val loss 0\.\d{4}", told)
     schedd = htcondor2.Schedd()
     schedd.act(htcondor2.JobAction.Vacate, f"ClusterId == {train[0]['ClusterId']}")
     place.deploy("wait", "r", seconds=900)

@@ -125,7 +125,7 @@ def docker() -> None:
 def apptainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment in which ``apptainer`` can be called, also where it is not installed."""
     if not SIF.exists():
-        pytest.skip(f"no {SIF}; `make image FORM=sif` builds it")
+        pytest.skip(f"no {SIF}; `make image` builds it")
     if shutil.which("apptainer"):
         yield dict(os.environ)
         return

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy import credentials
 from deploy.backends import (
     kubernetes_check,
     kubernetes_cluster,
@@ -30,6 +31,7 @@ from deploy.backends import (
 from deploy.backends.base import Batch
 from deploy.backends.kubernetes import KubernetesBackend
 from deploy.backends.kubernetes_words import pending, refused, seen, why_ended
+from deploy.credentials import token_end
 from deploy.errors import GatherError
 from deploy.plan import plan, resolved
 from deploy.runs import text_of
@@ -369,9 +371,10 @@ def test_no_secret_of_the_environment_is_rendered(monkeypatch: pytest.MonkeyPatc
 
 def test_when_a_token_ends() -> None:
     claims = base64.urlsafe_b64encode(json.dumps({"exp": 17}).encode()).decode().rstrip("=")
-    assert kubernetes_check.expiry(f"x.{claims}.y") == 17
-    assert kubernetes_check.expiry("plain") is None and kubernetes_check.expiry("a.b.c") is None
-    assert doctest.testmod(kubernetes_check).failed == 0
+    assert token_end(f"x.{claims}.y") == 17
+    assert token_end(f"x.{base64.urlsafe_b64encode(b'{}').decode()}.y") == float("inf")
+    assert token_end("plain") is None and token_end("a.b.c") is None
+    assert doctest.testmod(kubernetes_check).failed == 0 and doctest.testmod(credentials).failed == 0
 
 
 class Answers(kubernetes_cluster.Cluster):
