@@ -131,6 +131,9 @@ class HTCondorSite(_Site):
     transfer: Literal["shared", "files", "spool"] = Field(
         "shared", description="A shared file system, file transfer from a local schedd, or spooled to a remote one."
     )
+    client: Path | None = Field(
+        None, description="Configuration of HTCondor's client, used where CONDOR_CONFIG does not name another."
+    )
     pool: str | None = Field(None, description="Collector of a remote pool.")
     schedd: str | None = Field(None, description="Name of a remote schedd.")
     dagman: Path = Field(Path("/usr/bin/condor_dagman"), description="DAGMan on the schedd's machine.")

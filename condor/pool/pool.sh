@@ -94,6 +94,7 @@ TEXT
 start() {
   local group root folders
   if pool_pid >/dev/null; then
+    put_image
     answers || fail "the pool runs but does not answer (yet): $self logs, $self stop"
     usage
     return
@@ -118,7 +119,19 @@ start() {
   done
   answers || fail "the pool did not come up within 30 s: $self logs, $self stop"
   write_client
+  put_image
   usage
+}
+
+# What `make image` built last, where jobs see it; one inode in both places where that is possible.
+put_image() {
+  local image target
+  image=$(find "${here%/condor/pool}/build" -maxdepth 1 -name 'nntrainer-*-cpu.sif' 2>/dev/null | sort -V | tail -n 1)
+  target=${shared%%:*}/nntrainer-cpu.sif
+  if [ -z "$image" ] || [ "$image" -ef "$target" ]; then return; fi
+  rm -f "$target.part"
+  ln "$image" "$target.part" 2>/dev/null || cp "$image" "$target.part"
+  mv -f "$target.part" "$target"
 }
 
 stop() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,18 @@ def bindings() -> Any:
     return htcondor2
 
 
-def token_directories() -> list[Path]:
+def configured(site: HTCondorSite) -> Any:
+    """Return HTCondor's bindings with the configuration that a site names, unless ``CONDOR_CONFIG`` names another."""
+    if site.client is not None and "CONDOR_CONFIG" not in os.environ:
+        os.environ["CONDOR_CONFIG"] = str(site.client.expanduser())
+        bindings().reload_config()
+    return bindings()
+
+
+def token_directories(site: HTCondorSite) -> list[Path]:
     """Return where HTCondor looks for tokens of this user; nothing where its bindings are missing."""
     try:
-        settings = bindings().param
+        settings = configured(site).param
     except MissingDependencyError:
         return []
     names = ("SEC_TOKEN_DIRECTORY", "SEC_TOKEN_SYSTEM_DIRECTORY")
@@ -60,7 +69,7 @@ class Queue:
     """
 
     def __init__(self, site: HTCondorSite, name: str | None = None) -> None:
-        self._htcondor = bindings()
+        self._htcondor = configured(site)
         wanted = name or site.schedd
         try:
             collector = self._htcondor.Collector(site.pool) if site.pool else self._htcondor.Collector()

@@ -40,7 +40,7 @@ def findings(batch: Batch, config: Config) -> list[Finding]:
     found += _space(batch)
     for credential in site.credentials:
         if credential.kind != "x509" or any(is_remote(path) for job in batch.jobs for path in job.ntuples):
-            found += check_credential(credential, _longest(batch), token_directories())
+            found += check_credential(credential, _longest(batch), token_directories(site))
     return [*found, *_reach(site)]
 
 
