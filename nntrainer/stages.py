@@ -22,7 +22,7 @@ def convert(
 
     done = convert_samples(config, samples=samples, progress=progress)
     events = sum(sample.events for sample in done.samples)
-    detail = f"{events:,} events of {len(done.samples)} samples"
+    detail = f"{events:,} events of {_some(len(done.samples), 'sample')}"
     if sum(done.duplicates.values()):
         detail += f", {sum(done.duplicates.values()):,} duplicate event ids"
     return detail, list(done.paths)
@@ -33,7 +33,7 @@ def inputs(config: Config, run: RunDir, progress: Progress) -> tuple[str, list[P
     from nntrainer.evaluation.figures import draw_inputs
 
     paths = draw_inputs(config, run, progress=progress)
-    return f"{len(paths)} files in plots/Inputs", paths
+    return f"{_some(len(paths), 'file')} in plots/Inputs", paths
 
 
 def train(
@@ -64,7 +64,7 @@ def export(config: Config, run: RunDir, progress: Progress) -> tuple[str, list[P
 
     done = export_models(config, run, progress=progress)
     worst = max(each.difference for each in done)
-    return f"{len(done)} ONNX files, largest difference to Keras {worst:.1e}", [each.path for each in done]
+    return f"{_some(len(done), 'ONNX file')}, largest difference to Keras {worst:.1e}", [each.path for each in done]
 
 
 def inject(
@@ -86,7 +86,11 @@ def inject(
     )
     scored = sum(each.scored for each in done)
     outputs = list(dict.fromkeys(Path(each.output) for each in done))
-    return f"{scored:,} events scored in {len(outputs)} files ({block.mode})", outputs
+    return f"{scored:,} events scored in {_some(len(outputs), 'file')} ({block.mode})", outputs
+
+
+def _some(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 STAGES: dict[str, Stage] = {

@@ -31,7 +31,7 @@ def bindings() -> Any:
         MissingDependencyError: it is not installed.
     """
     try:
-        with warnings.catch_warnings():  # that there is no configuration is said when a scheduler is looked for
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import htcondor2
     except ImportError:
@@ -43,10 +43,12 @@ def bindings() -> Any:
 
 def configured(site: HTCondorSite) -> Any:
     """Return HTCondor's bindings with the configuration that a site names, unless ``CONDOR_CONFIG`` names another."""
-    if site.client is not None and "CONDOR_CONFIG" not in os.environ:
+    htcondor = bindings()
+    # The bindings set it to /dev/null where there is no configuration at all.
+    if site.client is not None and os.environ.get("CONDOR_CONFIG", os.devnull) == os.devnull:
         os.environ["CONDOR_CONFIG"] = str(site.client.expanduser())
-        bindings().reload_config()
-    return bindings()
+        htcondor.reload_config()
+    return htcondor
 
 
 def token_directories(site: HTCondorSite) -> list[Path]:

@@ -41,7 +41,7 @@ class Job:
         self.constraint = f"ClusterId == {submitted.cluster()}"
         self.schedd.spool(submitted)
 
-    def wait(self, *states: int, seconds: float = 60) -> Any:
+    def wait(self, *states: int, seconds: float = 300) -> Any:
         """The job's ad, once it is in one of the states."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

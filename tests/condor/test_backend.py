@@ -81,7 +81,7 @@ class Pool:
         return run
 
     def wait(
-        self, run: Run, condition: Callable[[dict[str, JobSeen]], bool], seconds: float = 90
+        self, run: Run, condition: Callable[[dict[str, JobSeen]], bool], seconds: float = 300
     ) -> dict[str, JobSeen]:
         end = time.monotonic() + seconds
         while not condition(jobs := {job.name: job for job in runs.look(run).jobs}):
@@ -90,7 +90,7 @@ class Pool:
             time.sleep(0.5)
         return jobs
 
-    def end(self, run: Run, seconds: float = 60) -> dict[str, JobSeen]:
+    def end(self, run: Run, seconds: float = 300) -> dict[str, JobSeen]:
         return self.wait(run, lambda _: runs.look(run).state in runs.FINISHED, seconds)
 
     def queue(self, run: Run) -> list[Any]:

@@ -1,6 +1,6 @@
 """The whole story on the throw-away pool: `deploy submit` to verified plots, ONNX and scored ntuples.
 
-Jobs run in the image that NNTRAINER_TEST_SIF names, with this checkout's nntrainer in place of the image's.
+Jobs run in the image that NNTRAINER_TEST_SIF names, most of them with this checkout's nntrainer in place of the image's.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Place:
         deploy = [*environment, sys.executable, "-m", "deploy", *arguments]
         return [str(POOL), "as-user", *deploy] if self._user else deploy
 
-    def deploy(self, *arguments: str, code: int | None = DONE, seconds: float = 60) -> str:
+    def deploy(self, *arguments: str, code: int | None = DONE, seconds: float = 240) -> str:
         done = subprocess.run(
             self.command(*arguments), cwd=self.path, capture_output=True, text=True, timeout=seconds, check=False
         )
@@ -204,6 +204,36 @@ def test_from_submit_to_gathered_results(
     assert not place.run.exists()
 
 
+@pytest.mark.timeout(1200)
+def test_the_configuration_and_the_site_that_come_along(htcondor2: Any, tmp_path: Path) -> None:
+    """As a user types it, with nothing set up for it, in the image as it was built."""
+    if not Path("/srv/nntrainer-pool/nntrainer-cpu.sif").is_file():
+        pytest.skip("no image where the site has it: `make image condor-pool`")
+    environment = {name: value for name, value in os.environ.items() if name != "CONDOR_CONFIG"}
+
+    def command(*words: str) -> str:
+        whole = [sys.executable, "-m", *words]
+        done = subprocess.run(
+            whole, cwd=tmp_path, env={**environment, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True
+        )
+        assert done.returncode == DONE, done.stdout + done.stderr
+        return done.stdout
+
+    command("nntrainer", "generate", "demo/ntuples", "--events", "6000")
+    quick = ("--set", "training.epochs=2", "--set", "evaluation.bootstrap=5")
+    config = str(REPOSITORY / "configs/tth.yaml")
+    command("deploy", "submit", config, "--site", "pool", "--name", "far", "--set", "training.workers=2", *quick)
+    command("deploy", "wait", "far")
+    assert "verified" in command("deploy", "gather", "far")
+    run = tmp_path / "runs/tth/far"
+    digests = {json.loads(path.read_text())["provenance"]["image_digest"] for path in (run / "parts").glob("*.json")}
+    assert len(digests) == 1 and len(digests.pop()) > len("sha256:")
+    for sample in ("ttH", "ttbb"):
+        with uproot.open(run / f"scored/{sample}.friend.root") as file:
+            assert np.isfinite(file["nominal_Loose_nn"]["nn_tth_score"].array(library="np")).all()
+    command("deploy", "rm", "far")
+
+
 def jobs_of(run: Path) -> list[Any]:
     from deploy.backends.condor_bindings import Queue
     from deploy.backends.condor_submit import run_key
@@ -249,7 +279,7 @@ def test_a_training_that_is_evicted_does_not_start_from_zero(
     place.deploy("rm", "r")
 
 
-def wait_for(condition: Any, seconds: float = 120) -> Any:
+def wait_for(condition: Any, seconds: float = 300) -> Any:
     end = time.monotonic() + seconds
     while not (found := condition()):
         if time.monotonic() > end:
