@@ -1,6 +1,6 @@
 """The whole story on the throw-away pool: `deploy submit` to verified plots, ONNX and scored ntuples.
 
-Jobs run in the image that NNTRAINER_TEST_SIF names, most of them with this checkout's nntrainer in place of the image's.
+Jobs run in the image that NNTRAINER_TEST_SIF names, most of them with this checkout's nntrainer in place of its own.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from deploy.backends import condor_check, condor_holds
+from deploy.backends import condor_check, condor_holds, condor_submit
 from deploy.backends.base import Batch
 from deploy.backends.htcondor import HTCondorBackend
 from deploy.errors import DeployError, PreflightError
@@ -38,8 +38,10 @@ XCACHE = "root://xcache.af.uchicago.edu:1094//root://eospublic.cern.ch//eos/atla
 
 
 @pytest.fixture(autouse=True)
-def home(monkeypatch: pytest.MonkeyPatch) -> None:
+def anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is rendered shall not depend on this machine: on its user, or on an image that lies here."""
     monkeypatch.setenv("HOME", "/home/user")
+    monkeypatch.setattr(condor_submit, "image_digest", lambda image: "")
 
 
 def config_with(*sets: str, local: bool = True) -> Config:
