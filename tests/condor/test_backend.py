@@ -225,13 +225,29 @@ def test_more_memory_than_the_site_grants_is_refused(pool: Pool) -> None:
     assert not run.read("deploy.json")["retries"]
 
 
+COUNT = (
+    "n=$(cat out/n 2>/dev/null || echo 0); echo start $n; trap 'echo $n > out/n; exit 85' TERM; "
+    "while [ $n -lt 60 ]; do n=$((n + 1)); sleep 0.2; done; echo end $n"
+)
+"""Counts to 60, and on SIGTERM keeps how far it has come, as a training does."""
+
+
+@pytest.mark.parametrize("transfer", ["shared", "spool"])
+def test_a_training_whose_time_is_up_goes_on(pool: Pool, transfer: str) -> None:
+    needs = Resources(memory_mib=64, disk_mib=10, walltime_s=8)
+    run = pool.submit(pool.site(transfer), job("train-fold0", COUNT, resources=needs))
+    seen = pool.end(run)["train-fold0"]
+    assert seen.state == "done", seen
+    story = "\n".join(seen.history)
+    assert "held: its time was up" in story and "code 46/" in story and "released by itself" in story
+    pool.backend.fetch(run.batch())
+    assert 0 < int((run.path / "out/n").read_text()) < 60
+    assert "start 0" not in (run.path / "logs/train-fold0.log").read_text().splitlines()[-2:]
+
+
 @pytest.mark.parametrize("transfer", TRANSFERS)
 def test_an_evicted_training_goes_on(pool: Pool, transfer: str) -> None:
-    count = (
-        "n=$(cat out/n 2>/dev/null || echo 0); echo start $n; trap 'echo $n > out/n; exit 85' TERM; "
-        "while [ $n -lt 60 ]; do n=$((n + 1)); sleep 0.2; done; echo end $n"
-    )
-    run = pool.submit(pool.site(transfer), job("train-fold0", count))
+    run = pool.submit(pool.site(transfer), job("train-fold0", COUNT))
     pool.wait(run, lambda jobs: jobs["train-fold0"].state == "running")
     time.sleep(3)
     (ad,) = [each for each in pool.queue(run) if each.get("NNTrainerJob") == "train-fold0"]
