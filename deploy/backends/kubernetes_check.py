@@ -74,7 +74,7 @@ def _site(site: KubernetesSite) -> Iterator[Finding]:
             what = f"{name} is written into manifests and records, where others can read it"
             yield Finding("error", f"environment.{name}", what, "keep secrets out of site files")
     if site.nodes > 1:
-        what = "training on several machines was tried with a stand-in for the MPI operator, not yet with the operator"
+        what = "training on several machines was tried with a stand-in for the MPI operator, not yet with the real one"
         yield Finding("warning", "nodes", what, "look after the first run: `deploy status`, `deploy logs`")
         if site.run_as_user != USER:
             what = f"SSH refuses users that the image does not know, and it knows {USER}, not {site.run_as_user}"
