@@ -86,7 +86,8 @@ class KubernetesBackend:
     def find(self, batch: Batch) -> list[JobHandle]:
         """Return the jobs of a run whose submission was cut off: all of them if one is there, the others are lost."""
         with Cluster(site_of(batch)) as cluster:
-            there = cluster.list(_kind(batch), _selector(batch))
+            kind = _kind(batch)
+            there = _jobs(cluster, batch) if kind == "Job" else cluster.list(kind, _selector(batch))
         return [_handle(batch, job) for job in batch.jobs] if there else []
 
     def look(self, batch: Batch) -> list[JobSeen]:
