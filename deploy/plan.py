@@ -121,7 +121,7 @@ def _in_pods(config: Config, site: KubernetesSite, run: Path) -> list[JobSpec]:
     that ends last does all that comes after.
     """
     command = ("nntrainer", "run", CONFIG_IN_POD, "--run-dir", str(site.on_volume(run)))
-    if (config.deploy.jobs or site.jobs) == "single" and site.nodes == 1:
+    if (config.deploy.jobs or site.jobs) == "single":
         return [_job("run", "run", command, site.work.path, config, site)]
     parts = parts_of(config, config.deploy.inject_jobs if site.jobset else 1, expanded=False)
     convert, train = of_stage(parts, "convert"), of_stage(parts, "train")

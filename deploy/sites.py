@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from deploy.errors import SiteError
 from deploy.jobs import Resources
@@ -179,7 +179,13 @@ class KubernetesSite(_Site):
     max_retries: int = Field(2, ge=0, description="How often a failed pod is started again.")
     jobset: bool = Field(False, description="The cluster has JobSet, which orders the stages.")
     failure_policy: bool = Field(True, description="The cluster knows podFailurePolicy (1.26 and later).")
-    nodes: int = Field(1, ge=1, description="Machines for one training; more than one needs Kubeflow's MPIJob.")
+    nodes: int = Field(1, ge=1, description="Machines for one training; more than one needs Kubeflow's MPI operator.")
+
+    @model_validator(mode="after")
+    def _one_kind_of_jobs(self) -> KubernetesSite:
+        if self.jobset and self.nodes > 1:
+            raise ValueError("jobset: true and nodes above 1 exclude each other; leave one of them out")
+        return self
 
     def on_volume(self, run: Path) -> Path:
         """Return where pods see a run directory of this machine, which they call by its name and its parent's."""

@@ -1,4 +1,4 @@
-"""A Kubernetes cluster: a Job for every fold, or a JobSet where the cluster has them. No controller of our own."""
+"""A Kubernetes cluster: a Job or MPIJob for every fold, or a JobSet where it has them. No controller of our own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from deploy.backends.base import Batch, read_record
 from deploy.backends.kubernetes_check import check
-from deploy.backends.kubernetes_cluster import Cluster, Refused
+from deploy.backends.kubernetes_cluster import GROUPS, Cluster, Refused
 from deploy.backends.kubernetes_files import fetch, read_texts, run_helper
 from deploy.backends.kubernetes_logs import fetch_logs, never_started
 from deploy.backends.kubernetes_manifests import (
@@ -23,13 +23,14 @@ from deploy.backends.kubernetes_manifests import (
     Manifest,
     helper,
     job_name,
+    mpi_name,
     origin,
     render,
     run_label,
     site_of,
     text_of,
 )
-from deploy.backends.kubernetes_words import latest, out_of_memory, seen
+from deploy.backends.kubernetes_words import latest, out_of_memory, seen, seen_mpi_job, worker_gpus
 from deploy.errors import DeployError, SubmitError
 from deploy.jobs import Finding, JobHandle, JobSeen, JobSpec
 from deploy.quoting import kubernetes_label
@@ -79,29 +80,36 @@ class KubernetesBackend:
                     if (there := cluster.read(manifest["kind"], manifest["metadata"]["name"])) and _ours(batch, there):
                         cluster.delete(manifest["kind"], manifest["metadata"]["name"], propagation="Background")
                 raise
-            _own(cluster, made)
+            _own(cluster, batch, made)
         return [_handle(batch, job) for job in batch.jobs]
 
     def find(self, batch: Batch) -> list[JobHandle]:
         """Return the jobs of a run whose submission was cut off: all of them if one is there, the others are lost."""
         with Cluster(site_of(batch)) as cluster:
-            there = cluster.list("JobSet", _selector(batch)) if _job_set(batch) else _jobs(cluster, batch)
+            kind = _kind(batch)
+            there = _jobs(cluster, batch) if kind == "Job" else cluster.list(kind, _selector(batch))
         return [_handle(batch, job) for job in batch.jobs] if there else []
 
     def look(self, batch: Batch) -> list[JobSeen]:
         """Return the state of every job; a few requests, however many jobs there are."""
         with Cluster(site_of(batch)) as cluster:
-            jobs = _jobs(cluster, batch)
-            pods = _pods(cluster, jobs)
+            jobs, mpi_jobs = _jobs(cluster, batch), _mpi_jobs(cluster, batch)
+            pods, workers = _pods(cluster, batch, jobs), _workers(cluster, batch)
             _progress(cluster, batch, pods)
             whole = _job_set(batch) and cluster.read("JobSet", batch.handles[0].id)
             found = []
             for job in batch.jobs:
+                mpi_job = mpi_jobs.get(job.name)
                 if there := jobs.get(job.name):
                     own = pods[job.name]
                     name = there["metadata"]["name"]
                     events = [] if own else cluster.list("Event", fields=f"involvedObject.name={name}")
-                    found.append(seen(job.name, there, own, events, bool(batch.cancelled)))
+                    one = seen(job.name, there, own, events, bool(batch.cancelled))
+                    found.append(replace(one, gpus=worker_gpus(mpi_job)) if mpi_job else one)
+                elif mpi_job:
+                    events = cluster.list("Event", fields=f"involvedObject.name={mpi_job['metadata']['name']}")
+                    own = workers.get(job.name, [])
+                    found.append(seen_mpi_job(job.name, mpi_job, own, events, bool(batch.cancelled)))
                 elif whole and not whole["metadata"].get("deletionTimestamp"):
                     found.append(JobSeen(job.name, "waiting", f"for {', '.join(job.needs)}" if job.needs else ""))
                 else:
@@ -112,7 +120,7 @@ class KubernetesBackend:
         """Add what the pods have printed since to ``logs/<job>.log``, all attempts in one file."""
         with Cluster(site_of(batch)) as cluster:
             jobs = _jobs(cluster, batch)
-            fetch_logs(cluster, batch.logs, _pods(cluster, jobs))
+            fetch_logs(cluster, batch.logs, _pods(cluster, batch, jobs))
         return [batch.logs / f"{job.name}.log" for job in batch.jobs]
 
     def fetch(self, batch: Batch) -> None:
@@ -150,7 +158,7 @@ class KubernetesBackend:
         if _job_set(batch):
             names = [job.name for job in batch.jobs]
         with Cluster(site_of(batch)) as cluster:
-            pods = _pods(cluster, _jobs(cluster, batch))
+            pods = _pods(cluster, batch, _jobs(cluster, batch))
             again = {job.name: _enlarged(batch, job, latest(pods.get(job.name, ()))) for job in batch.jobs}
             # Without this, the ConfigMap would go with the last Job that owns it.
             with suppress(Refused):
@@ -167,15 +175,16 @@ class KubernetesBackend:
                     replace(_handle(batch, job), details={**old.details, "attempt": attempt, "memory_mib": memory})
                 )
             attempt = max(int(handle.details["attempt"]) for handle in handles if handle.name in names)
-            made = [job for name, job in _jobs(cluster, batch).items() if name not in names]
+            others = _mpi_jobs(cluster, batch) or _jobs(cluster, batch)
+            made = [each for name, each in others.items() if name not in names]
             for file, manifest in render(replace(batch, jobs=jobs)).items():
                 stem = Path(file).stem
-                if manifest["kind"] == "Job" and stem not in names:
+                if manifest["kind"] in ("Job", "MPIJob") and stem not in names:
                     continue
                 if manifest["kind"] != "ConfigMap":
                     write_text(batch.run / "rendered" / f"{stem}.attempt{attempt}.yaml", text_of(manifest))
                 made.append(_made(cluster, batch, manifest))
-            _own(cluster, made)
+            _own(cluster, batch, made)
         return handles
 
     def remove(self, batch: Batch) -> None:
@@ -196,27 +205,32 @@ class KubernetesBackend:
                 run_helper(cluster, helper(batch, "remover", ("rm", "-rf", "--", str(root)), writes=True), REMOVED_S)
 
     def _delete(self, cluster: Cluster, batch: Batch, names: Sequence[str], grace_s: float) -> None:
-        """Delete the Jobs of jobs and wait for their pods to go, whose last words are kept."""
+        """Delete what was made for jobs and wait for their pods to go, whose last words are kept."""
         jobs = {name: job for name, job in _jobs(cluster, batch).items() if name in names}
-        pods = _pods(cluster, jobs)
-        fetch_logs(cluster, batch.logs, pods)
+        mpi_jobs = {name: job for name, job in _mpi_jobs(cluster, batch).items() if name in names}
+        fetch_logs(cluster, batch.logs, _pods(cluster, batch, jobs))
         if _job_set(batch):
             cluster.delete("JobSet", batch.handles[0].id if batch.handles else run_label(batch))
-        for job in jobs.values():
+        for job in mpi_jobs.values():  # with its launcher, which the operator would make anew
+            cluster.delete("MPIJob", job["metadata"]["name"])
+        for job in () if mpi_jobs else jobs.values():
             cluster.delete("Job", job["metadata"]["name"])
+        pods: list[Manifest] = []
 
         def gone() -> bool:
             nonlocal pods
-            left = _pods(cluster, jobs)
+            left = _pods(cluster, batch, jobs)
             fetch_logs(cluster, batch.logs, {name: each for name, each in left.items() if each})
-            pods = left
-            return not any(left.values()) and not any(_there(cluster, job) for job in jobs.values())
+            workers = _workers(cluster, batch)
+            pods = [pod for each in left.values() for pod in each]
+            pods += [pod for name in mpi_jobs for pod in workers.get(name, ())]
+            objects = [("MPIJob", job) for job in mpi_jobs.values()] or [("Job", job) for job in jobs.values()]
+            return not pods and not any(_there(cluster, kind, each) for kind, each in objects)
 
         if _until(gone, grace_s):
             return
-        for each in pods.values():
-            for pod in each:
-                cluster.delete("Pod", pod["metadata"]["name"], grace_s=0)
+        for pod in pods:
+            cluster.delete("Pod", pod["metadata"]["name"], grace_s=0)
         if not _until(gone, GONE_S):
             raise DeployError(
                 f"{batch.run}: its pods do not go away; `kubectl -n {cluster.namespace} get pods` shows them"
@@ -224,10 +238,14 @@ class KubernetesBackend:
 
 
 def _handle(batch: Batch, job: JobSpec) -> JobHandle:
-    details: dict[str, Any] = {"attempt": 1, "namespace": site_of(batch).namespace}
-    if _job_set(batch):
-        return JobHandle(job.name, run_label(batch), now(), {"kind": "JobSet", **details})
-    return JobHandle(job.name, job_name(batch, job.name), now(), {"kind": "Job", **details})
+    details: dict[str, Any] = {"attempt": 1, "kind": _kind(batch), "namespace": site_of(batch).namespace}
+    names = {"JobSet": run_label(batch), "MPIJob": mpi_name(batch, job.name), "Job": job_name(batch, job.name)}
+    return JobHandle(job.name, names[_kind(batch)], now(), details)
+
+
+def _kind(batch: Batch) -> str:
+    """Return the kind of what is made for the jobs of a run."""
+    return "MPIJob" if site_of(batch).nodes > 1 else "JobSet" if _job_set(batch) else "Job"
 
 
 def _job_set(batch: Batch) -> bool:
@@ -261,29 +279,33 @@ def _made(cluster: Cluster, batch: Batch, manifest: Manifest) -> Manifest:
     return there
 
 
-def _own(cluster: Cluster, made: Sequence[Manifest]) -> None:
+def _own(cluster: Cluster, batch: Batch, made: Sequence[Manifest]) -> None:
     """Let the ConfigMap go with the last of its Jobs."""
-    configs = [each for each in made if each.get("kind") == "ConfigMap"]
-    kinds = {"JobSet": "jobset.x-k8s.io/v1alpha2", "Job": "batch/v1"}
+    kind = _kind(batch)
+    group, version, _ = GROUPS[kind]
     owners = [
         {
-            "apiVersion": kinds[each.get("kind", "Job")],  # a list leaves out what its items are
-            "kind": each.get("kind", "Job"),
+            "apiVersion": f"{group}/{version}",
+            "kind": kind,
             "name": each["metadata"]["name"],
             "uid": each["metadata"]["uid"],
         }
         for each in made
-        if each.get("kind") != "ConfigMap"
+        if each.get("kind") != "ConfigMap"  # a list leaves out what its items are
     ]
-    for each in configs:
-        with suppress(Refused):  # a role without patch: then it stays until `deploy rm`
-            cluster.patch("ConfigMap", each["metadata"]["name"], {"metadata": {"ownerReferences": owners}})
+    with suppress(Refused):  # a role without patch: then it stays until `deploy rm`
+        cluster.patch("ConfigMap", run_label(batch), {"metadata": {"ownerReferences": owners}})
 
 
 def _jobs(cluster: Cluster, batch: Batch) -> dict[str, Manifest]:
-    """Return the Jobs of a run that are there, by the names of the jobs."""
-    there = cluster.list("Job", _selector(batch))
+    """Return the Jobs of a run that are there, by the names of the jobs; of MPIJobs the Jobs of their launchers."""
     found = {}
+    if _kind(batch) == "MPIJob":
+        for name, mpi_job in _mpi_jobs(cluster, batch).items():
+            if launcher := cluster.read("Job", f"{mpi_job['metadata']['name']}-launcher"):
+                found[name] = launcher
+        return found
+    there = cluster.list("Job", _selector(batch))
     for job in batch.jobs:
         alike = [each.name for each in batch.jobs if each.stage == job.stage]
         for each in there:
@@ -295,12 +317,19 @@ def _jobs(cluster: Cluster, batch: Batch) -> dict[str, Manifest]:
     return found
 
 
-def _pods(cluster: Cluster, jobs: Mapping[str, Manifest]) -> dict[str, Sequence[Manifest]]:
+def _mpi_jobs(cluster: Cluster, batch: Batch) -> dict[str, Manifest]:
+    """Return the MPIJobs of a run that are there, by the names of the jobs."""
+    if _kind(batch) != "MPIJob":
+        return {}
+    there = {each["metadata"]["name"]: each for each in cluster.list("MPIJob", _selector(batch))}
+    return {job.name: there[name] for job in batch.jobs if (name := mpi_name(batch, job.name)) in there}
+
+
+def _pods(cluster: Cluster, batch: Batch, jobs: Mapping[str, Manifest]) -> dict[str, Sequence[Manifest]]:
     """Return the pods of Jobs, oldest first."""
     if not jobs:
         return {}
-    labels = next(iter(jobs.values()))["metadata"]["labels"]
-    pods = cluster.list("Pod", f"{RUN}={labels[RUN]},{ORIGIN}={labels[ORIGIN]}")
+    pods = cluster.list("Pod", _selector(batch))
     pods.sort(key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
     names = {name: job["metadata"]["name"] for name, job in jobs.items()}
     return {
@@ -308,9 +337,19 @@ def _pods(cluster: Cluster, jobs: Mapping[str, Manifest]) -> dict[str, Sequence[
     }
 
 
-def _there(cluster: Cluster, job: Manifest) -> bool:
-    now_there = cluster.read("Job", job["metadata"]["name"])
-    return now_there is not None and bool(now_there["metadata"]["uid"] == job["metadata"]["uid"])
+def _workers(cluster: Cluster, batch: Batch) -> dict[str, list[Manifest]]:
+    """Return the pods of a run's MPIJobs that the launchers train on: the MPI operator makes them without a Job."""
+    found: dict[str, list[Manifest]] = {}
+    for pod in cluster.list("Pod", f"{_selector(batch)},!job-name") if _kind(batch) == "MPIJob" else ():
+        labels = pod["metadata"]["labels"]
+        name = next((job.name for job in batch.jobs if kubernetes_label(job.name) == labels.get(JOB)), "")
+        found.setdefault(name, []).append(pod)
+    return found
+
+
+def _there(cluster: Cluster, kind: str, each: Manifest) -> bool:
+    now_there = cluster.read(kind, each["metadata"]["name"])
+    return now_there is not None and bool(now_there["metadata"]["uid"] == each["metadata"]["uid"])
 
 
 def _gone(batch: Batch, job: JobSpec) -> JobSeen:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deploy.backends.base import Batch
 from deploy.backends.kubernetes_cluster import Cluster, Refused
-from deploy.backends.kubernetes_manifests import GPU, site_of
+from deploy.backends.kubernetes_manifests import GPU, config_of, site_of
 from deploy.credentials import token_end
 from deploy.errors import DeployError
 from deploy.images import unserved
@@ -25,6 +25,8 @@ IMAGE = re.compile(
 )
 SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|PRIVATE", re.IGNORECASE)
 CONFIG_MAP_BYTES = 1 << 20
+USER = 1000
+"""The one user that the image knows by name."""
 FAILURE_POLICY = (1, 26)
 """The Kubernetes that has podFailurePolicy without asking for it."""
 RIGHTS = {
@@ -72,11 +74,18 @@ def _site(site: KubernetesSite) -> Iterator[Finding]:
             what = f"{name} is written into manifests and records, where others can read it"
             yield Finding("error", f"environment.{name}", what, "keep secrets out of site files")
     if site.nodes > 1:
-        what = "training over several machines has not been run: the image has no SSH server, nntrainer starts on one"
-        yield Finding("error", "nodes", what, "set nodes: 1; `deploy render` shows the MPIJob")
+        what = "training on several machines was tried with a stand-in for the MPI operator, not yet with the real one"
+        yield Finding("warning", "nodes", what, "look after the first run: `deploy status`, `deploy logs`")
+        if site.run_as_user != USER:
+            what = f"SSH refuses users that the image does not know, and it knows {USER}, not {site.run_as_user}"
+            yield Finding("error", "run_as_user", what, f"leave run_as_user at {USER} where nodes is above 1")
 
 
 def _batch(batch: Batch) -> Iterator[Finding]:
+    nodes, workers = site_of(batch).nodes, config_of(batch.config).training.workers
+    if workers % nodes:
+        what = f"{workers} workers cannot be shared out evenly over the {nodes} machines of the site"
+        yield Finding("error", "training.workers", what, f"set it to a multiple of {nodes}, or other nodes")
     size = len(batch.config.encode())
     if size > CONFIG_MAP_BYTES - 4096:
         what = f"the configuration has {size} bytes, a ConfigMap takes {CONFIG_MAP_BYTES}"
@@ -118,6 +127,8 @@ def _rights(cluster: Cluster, batch: Batch) -> Iterator[Finding]:
     rights = dict(RIGHTS)
     if site_of(batch).jobset:
         rights["jobsets"] = ("jobset.x-k8s.io", ("create", "get", "list", "delete"), "nothing can be submitted")
+    if site_of(batch).nodes > 1:
+        rights["mpijobs"] = ("kubeflow.org", ("create", "get", "list", "delete"), "nothing can be submitted")
     for resource, (group, verbs, consequence) in rights.items():
         refused = [verb for verb in verbs if not cluster.may(verb, resource, group)]
         if refused:
@@ -131,7 +142,7 @@ def _kinds(cluster: Cluster, batch: Batch) -> Iterator[Finding]:
     site = site_of(batch)
     for wanted, key, path, kind in (
         (site.jobset, "jobset", "/apis/jobset.x-k8s.io/v1alpha2", "JobSet"),
-        (site.nodes > 1, "nodes", "/apis/kubeflow.org/v2beta1", "Kubeflow's MPIJob"),
+        (site.nodes > 1, "nodes", "/apis/kubeflow.org/v2beta1", "MPIJob v2beta1 of Kubeflow's MPI operator"),
     ):
         if wanted:
             try:
@@ -166,10 +177,12 @@ def _volumes(cluster: Cluster, batch: Batch) -> Iterator[Finding]:
                 "warning", "volumes", what, f"see `kubectl -n {cluster.namespace} describe pvc {volume.claim}`"
             )
         modes = claim["spec"].get("accessModes", [])
-        if len(batch.jobs) > 1 and not {"ReadWriteMany", "ReadOnlyMany" if volume.read_only else ""} & set(modes):
-            what = (
-                f"the volume claim '{volume.claim}' is {', '.join(modes)}: folds can run only on one machine at a time"
-            )
+        one = f"the volume claim '{volume.claim}' is {', '.join(modes)}"
+        if site.nodes > 1 and volume is site.work and "ReadWriteMany" not in modes:
+            what = f"{one}: a training on several machines writes to it from all of them"
+            yield Finding("error", "volumes", what, "use a ReadWriteMany volume, or set nodes: 1")
+        elif len(batch.jobs) > 1 and not {"ReadWriteMany", "ReadOnlyMany" if volume.read_only else ""} & set(modes):
+            what = f"{one}: folds can run only on one machine at a time"
             yield Finding("warning", "volumes", what, "use a ReadWriteMany volume, or --set deploy.jobs=single")
 
 
@@ -177,15 +190,17 @@ def _quota(cluster: Cluster, batch: Batch) -> Iterator[Finding]:
     """Compare what the largest job and all jobs ask for with the quotas of the namespace."""
     if not cluster.may("list", "resourcequotas"):
         return
+    nodes = site_of(batch).nodes
+    pods = 1 if nodes == 1 else nodes + 1  # a launcher beside the workers
     asked = [
         {
-            f"requests.{GPU}": job.resources.gpus,
-            "requests.memory": job.resources.memory_mib << 20,
-            "limits.memory": job.resources.memory_mib << 20,
-            "requests.cpu": job.resources.cpus,
-            "limits.cpu": job.resources.cpus,
-            "requests.ephemeral-storage": job.resources.disk_mib << 20,
-            "pods": 1,
+            f"requests.{GPU}": -(-job.resources.gpus // nodes) * nodes,
+            "requests.memory": pods * job.resources.memory_mib << 20,
+            "limits.memory": pods * job.resources.memory_mib << 20,
+            "requests.cpu": pods * job.resources.cpus,
+            "limits.cpu": pods * job.resources.cpus,
+            "requests.ephemeral-storage": pods * job.resources.disk_mib << 20,
+            "pods": pods,
             "count/jobs.batch": 1,
         }
         for job in batch.jobs
@@ -223,9 +238,10 @@ def _nodes(cluster: Cluster, batch: Batch) -> Iterator[Finding]:
         yield Finding("error", "node_selector", f"no machine has the labels {wanted}", "correct it in the site file")
         return
     largest = max(int(node["status"].get("allocatable", {}).get(GPU, 0)) for node in fitting)
-    if largest < most.gpus:
-        what = f"a job asks for {most.gpus} GPUs on one machine, and the machines have at most {largest}"
-        yield Finding("error", "resources.gpus", what, f"set training.workers to at most {largest}, or 1 on processors")
+    if largest < (gpus := -(-most.gpus // site.nodes)):
+        what = f"a job asks for {gpus} GPUs on one machine, and the machines have at most {largest}"
+        fix = f"set training.workers to at most {largest * site.nodes}, or 1 on processors"
+        yield Finding("error", "resources.gpus", what, fix)
 
 
 def _token(cluster: Cluster, batch: Batch) -> Iterator[Finding]:

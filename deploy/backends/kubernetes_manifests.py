@@ -31,6 +31,10 @@ INDEX = "$(JOB_INDEX)"
 INDEX_LABEL = "jobset.sigs.k8s.io/job-index"
 GROUP_LENGTH = 40
 """Longest name of a JobSet or MPIJob: their pods add that of a stage and numbers to it."""
+HOSTFILE = {"name": "NNTRAINER_HOSTFILE", "value": "/etc/mpi/hostfile"}
+"""Tells nntrainer where the MPI operator mounts the names of the workers."""
+WORKERS_WAIT_S = 3600
+"""How long the workers of an MPIJob may wait for each other, beyond the time of the launcher."""
 RUN, ORIGIN, JOB, STAGE = "nntrainer/run", "nntrainer/origin", "nntrainer/job", "nntrainer/stage"
 
 
@@ -142,28 +146,36 @@ def job_set(batch: Batch) -> Manifest:
 
 
 def mpi_job(batch: Batch, job: JobSpec) -> Manifest:
-    """Return the MPIJob that trains a fold on several machines."""
+    """Return the MPIJob that trains a fold on several machines; its launcher does all else, and needs no GPU."""
     site, base = site_of(batch), _template("mpijob.yaml")
-    name = kubernetes_name(batch.run.parent.name, batch.run.name, job.name, length=GROUP_LENGTH)
-    base["metadata"] = _metadata(batch, name, job)
+    base["metadata"] = _metadata(batch, mpi_name(batch, job.name), job)
     spec = base["spec"]
-    gpus = -(-job.resources.gpus // site.nodes)
-    spec["slotsPerWorker"] = max(gpus, 1)
-    spec["runPolicy"] |= {
-        "backoffLimit": site.max_retries,
-        "activeDeadlineSeconds": job.resources.walltime_s,
-        "ttlSecondsAfterFinished": site.ttl_s,
-    }
+    spec["slotsPerWorker"] = max(_share(config_of(batch.config).training.workers, site), 1)
+    spec["runPolicy"] |= {"backoffLimit": site.max_retries, "ttlSecondsAfterFinished": site.ttl_s}
     for role, replica in spec["mpiReplicaSpecs"].items():
-        worker = role == "Worker"
         own = replica["template"]["spec"]["containers"][0]
         template = _template("job.yaml")["spec"]["template"]
-        _fill_pod(template, batch, job, gpus if worker else 0)
-        if worker:
-            template["spec"]["containers"][0] |= {"command": own["command"], "args": own["args"]}
-            replica["replicas"] = site.nodes
+        pod = template["spec"]
+        container = pod["containers"][0]
         replica["template"] = template
+        if role == "Launcher":
+            _fill_pod(template, batch, job, 0)
+            container["env"].append(dict(HOSTFILE))
+        else:
+            _fill_pod(template, batch, job, _share(job.resources.gpus, site))
+            container["args"] = own["args"]
+            replica["replicas"] = site.nodes
+            pod["activeDeadlineSeconds"] = job.resources.walltime_s * (1 + site.max_retries) + WORKERS_WAIT_S
     return base
+
+
+def mpi_name(batch: Batch, name: str) -> str:
+    """Return what the MPIJob of a job is called; its pods add to it."""
+    return kubernetes_name(batch.run.parent.name, batch.run.name, name, length=GROUP_LENGTH)
+
+
+def _share(number: int, site: KubernetesSite) -> int:
+    return -(-number // site.nodes)
 
 
 def helper(batch: Batch, what: str, command: tuple[str, ...], *, writes: bool) -> Manifest:
@@ -201,8 +213,9 @@ def _template(name: str) -> Manifest:
 
 
 @cache
-def _digest(config: str) -> str:
-    return Config.model_validate(yaml.safe_load(config)).digest()[:12]
+def config_of(text: str) -> Config:
+    """Return the configuration of a run from its text."""
+    return Config.model_validate(yaml.safe_load(text))
 
 
 def _labels(batch: Batch, job: JobSpec | None = None) -> dict[str, str]:
@@ -211,7 +224,7 @@ def _labels(batch: Batch, job: JobSpec | None = None) -> dict[str, str]:
         "app.kubernetes.io/managed-by": "deploy",
         RUN: run_label(batch),
         ORIGIN: origin(batch),
-        "nntrainer/digest": _digest(batch.config),
+        "nntrainer/digest": config_of(batch.config).digest()[:12],
     }
     if job is not None:
         labels |= {JOB: kubernetes_label(job.name), STAGE: job.stage}

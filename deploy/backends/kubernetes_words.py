@@ -31,6 +31,8 @@ STUCK = {
     "CreateContainerError": "the container cannot be made",
     "RunContainerError": "the container cannot be started",
 }
+# Why there is no pod, by the reasons of the events that say so: of a Job, and of an MPIJob.
+NOT_MADE = ("FailedCreate", "MPIJobFailed", "ValidationError")
 # Why pods end that no program ended, by the pod's own reason or that of a DisruptionTarget.
 ENDED = {
     "NodeLost": "its machine was lost",
@@ -85,6 +87,46 @@ def seen(name: str, job: Manifest, pods: Sequence[Manifest], events: Sequence[Ma
     return JobSeen(name, "queued", f"waits to be tried again: {ended}" if ended else "", exit_code=code, **place)
 
 
+def seen_mpi_job(
+    name: str, mpi_job: Manifest, workers: Sequence[Manifest], events: Sequence[Manifest], cancelled: bool
+) -> JobSeen:
+    """Return what can be said about an MPIJob without launcher: its workers come first, its end outlives it.
+
+    Args:
+        name: name of the job in its run.
+        mpi_job: the MPIJob.
+        workers: the pods of its workers.
+        events: events about the MPIJob itself.
+        cancelled: whether the run was cancelled.
+
+    Returns:
+        State and why.
+    """
+    status = mpi_job.get("status", {})
+    conditions = {each["type"]: each for each in status.get("conditions", []) if each["status"] == "True"}
+    if "Succeeded" in conditions:
+        return JobSeen(name, "done", exit_code=0)
+    if failed := conditions.get("Failed"):
+        return JobSeen(name, "cancelled" if cancelled else "failed", _why_failed(failed, None))
+    if mpi_job["metadata"].get("deletionTimestamp"):
+        return JobSeen(name, "running", "it is being removed")
+    for pod in workers:
+        state, why = pending(pod)
+        if pod["status"].get("phase") == "Failed":
+            state, why = "held", f"{why_ended(pod) or 'it ended'}; `deploy cancel`, then `deploy retry`"
+        if why:
+            return JobSeen(name, state, f"{pod['metadata']['name']}: {why}")
+    unmade = refused(events) or ("" if status else "the cluster's MPI operator has not looked at it")
+    return JobSeen(name, "queued", unmade or "waits until all of its workers run")
+
+
+def worker_gpus(mpi_job: Manifest) -> str:
+    """Return the GPUs of all workers of an MPIJob."""
+    worker = mpi_job["spec"]["mpiReplicaSpecs"]["Worker"]
+    gpus = _gpus(worker["template"])
+    return f"{worker['replicas']} × {gpus}" if gpus else ""
+
+
 def latest(pods: Sequence[Manifest]) -> Manifest | None:
     """Return the pod of the last attempt."""
     return max(pods, key=lambda pod: pod["metadata"]["creationTimestamp"], default=None)
@@ -125,7 +167,7 @@ def unschedulable(message: str, pod: Manifest) -> str:
 
 def refused(events: Sequence[Manifest]) -> str:
     """Return why no pod of a Job was made, as events about the Job say."""
-    failures = [event for event in events if event.get("reason") == "FailedCreate"]
+    failures = [event for event in events if event.get("reason") in NOT_MADE]
     if not failures:
         return ""
     message = str(failures[-1].get("message", ""))

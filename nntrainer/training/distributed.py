@@ -40,6 +40,7 @@ class Workers:
         rank: number of this process.
         size: number of processes.
         local_rank: number of this process on its machine.
+        local_size: number of processes on its machine.
 
     Args:
         horovod: ``horovod.tensorflow`` after its ``init``; None for a process on its own.
@@ -50,6 +51,7 @@ class Workers:
         self.rank = horovod.rank() if horovod is not None else 0
         self.size = horovod.size() if horovod is not None else 1
         self.local_rank = horovod.local_rank() if horovod is not None else 0
+        self.local_size = horovod.local_size() if horovod is not None else 1
 
     @property
     def chief(self) -> bool:
@@ -163,7 +165,7 @@ def set_up_devices(local_rank: int, workers: int, threads: int) -> None:
     gpus = tf.config.list_physical_devices("GPU")
     if gpus and len(gpus) < workers:
         raise TrainingError(
-            f"training.workers is {workers}, but this machine has {len(gpus)} GPUs; each worker needs its own"
+            f"{workers} workers of training.workers run on this machine, which has {len(gpus)} GPUs; each needs its own"
         )
     # In a process where TensorFlow has run before, as in a notebook, devices and threads stay as they are.
     with contextlib.suppress(RuntimeError):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -20,12 +23,12 @@ class StopRequest:
 
     Args:
         directory: where a file called ``stop`` asks, too.
-        parent: process id of a launcher whose death asks, too.
+        launcher_lives: whether the launcher is still there; its death asks, too.
     """
 
-    def __init__(self, directory: Path, parent: int | None = None) -> None:
+    def __init__(self, directory: Path, launcher_lives: Callable[[], bool] | None = None) -> None:
         self.file = directory / STOP
-        self._parent = parent
+        self._launcher_lives = launcher_lives or (lambda: True)
         self._signalled = False
         self._old: dict[int, Any] = {}
 
@@ -54,7 +57,7 @@ class StopRequest:
 
     def requested(self) -> bool:
         """Return whether to stop."""
-        return self._signalled or self.file.exists() or not self._parent_lives()
+        return self._signalled or self.file.exists() or not self._launcher_lives()
 
     def forward(self) -> None:
         """Ask the processes that look at the file."""
@@ -64,13 +67,20 @@ class StopRequest:
         """Take back a request that an earlier training has followed."""
         self.file.unlink(missing_ok=True)
 
-    def _parent_lives(self) -> bool:
-        if self._parent is None:
-            return True
-        try:
-            os.kill(self._parent, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
+
+def process_lives(number: int) -> bool:
+    """Return whether there is a process of this number on this machine."""
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
         return True
+    return True
+
+
+def somebody_listens() -> bool:
+    """Return whether what this process prints still goes somewhere; over SSH it ends with the launcher there."""
+    poll = select.poll()
+    poll.register(sys.__stdout__ or 1, 0)  # asks for nothing but whether the other end is closed
+    return not poll.poll(0)

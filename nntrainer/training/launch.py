@@ -1,4 +1,4 @@
-"""Several Horovod workers on this machine: start them, watch them, pass on the request to stop."""
+"""Several Horovod workers, here or on machines that share files: start them, watch them, pass on a request to stop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from nntrainer.errors import Interrupted, TrainingError
 from nntrainer.files import write_json
 from nntrainer.progress import Progress
 from nntrainer.training.distributed import require_horovod
+from nntrainer.training.hosts import find_hosts, wait_for_hosts
 from nntrainer.training.interrupt import StopRequest
 from nntrainer.training.record import read_training
 
@@ -106,7 +107,7 @@ def check_host_name() -> None:
 
 
 def launch(config: Config, fold: int, directory: Path, log: Path, progress: Progress) -> None:
-    """Train one fold with ``training.workers`` processes on this machine and wait for them.
+    """Train one fold with ``training.workers`` processes and wait for them.
 
     Args:
         config: the configuration.
@@ -122,6 +123,8 @@ def launch(config: Config, fold: int, directory: Path, log: Path, progress: Prog
     """
     require_horovod(config.training.workers)
     check_host_name()
+    hosts = find_hosts(config.training.workers)
+    wait_for_hosts(hosts)
     write_json(directory / "config.json", config.dump())
     # The workers' own record follows; an old one must not be taken for it.
     (directory / "training.json").unlink(missing_ok=True)
@@ -131,7 +134,7 @@ def launch(config: Config, fold: int, directory: Path, log: Path, progress: Prog
         start = output.tell()
         # In a session of their own, so that a Ctrl-C reaches only this process, which asks them to stop.
         process = subprocess.Popen(
-            _command(config.training.workers, fold, directory),
+            _command(config.training.workers, hosts, fold, directory),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -161,7 +164,7 @@ def _home() -> Iterator[dict[str, str]]:
         yield {"HOME": made}
 
 
-def _command(workers: int, fold: int, directory: Path) -> list[str]:
+def _command(workers: int, hosts: Mapping[str, int], fold: int, directory: Path) -> list[str]:
     # What `horovodrun` of this environment runs, without relying on the interpreter in its first line.
     launcher = [
         sys.executable,
@@ -170,11 +173,13 @@ def _command(workers: int, fold: int, directory: Path) -> list[str]:
         "-np",
         str(workers),
         "-H",
-        f"localhost:{workers}",
+        ",".join(f"{host}:{slots}" for host, slots in (hosts or {"localhost": workers}).items()),
     ]
     launcher += ["--gloo", "--start-timeout", "300", "--gloo-timeout-seconds", "600"]
-    worker = [sys.executable, "-m", "nntrainer.training.worker", "--directory", str(directory)]
-    return [*launcher, *worker, "--fold", str(fold), "--parent", str(os.getpid())]
+    worker = [sys.executable, "-m", "nntrainer.training.worker", "--directory", str(directory.absolute())]
+    # On another machine the number of this process says nothing: there its end is that of the connection.
+    parent = [] if hosts else ["--parent", str(os.getpid())]
+    return [*launcher, *worker, "--fold", str(fold), *parent]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def train_fold(
     *,
     workers: Workers | None = None,
     group: int = 1,
-    parent: int | None = None,
+    launcher_lives: Callable[[], bool] | None = None,
     progress: Progress | None = None,
 ) -> Any:
     """Train one fold and write its history, checkpoints and model.
@@ -89,7 +90,7 @@ def train_fold(
         data: this worker's events.
         workers: this process among all; alone if absent.
         group: on one worker, go through the events in the order of so many workers.
-        parent: process id of the launcher; training stops with a checkpoint when it is gone.
+        launcher_lives: whether the launcher is still there; training stops with a checkpoint when it is not.
         progress: told how far the work has come; counts the events of all workers.
 
     Returns:
@@ -100,7 +101,7 @@ def train_fold(
         TrainingError: the loss is not finite, or the checkpoint is of something else.
     """
     training = _Training(config, fold, directory, data, workers or alone(), group, progress or silent())
-    with StopRequest(directory, parent) as stop:
+    with StopRequest(directory, launcher_lives) as stop:
         try:
             return training.run(stop)
         except Interrupted:

@@ -20,6 +20,7 @@ from nntrainer.progress import Progress, silent
 from nntrainer.rundir import RunDir
 from nntrainer.training.batches import TrainingData, base_order, shard
 from nntrainer.training.distributed import alone, require_horovod, set_up_devices
+from nntrainer.training.hosts import find_hosts
 from nntrainer.training.interrupt import STOP
 from nntrainer.training.launch import launch
 from nntrainer.training.loop import FoldData, train_fold, training_digest
@@ -93,6 +94,7 @@ def train(
             )
     workers = config.training.workers
     require_horovod(workers)
+    several = bool(find_hosts(workers)) or workers > 1
     with open_dataset(config) as dataset:
         identity = data_identity(dataset)
     done = []
@@ -103,7 +105,7 @@ def train(
         there = record.get("state") == "done" and record.get("digest") == key
         skipped = there and (directory / "model.keras").exists()
         if not skipped:
-            if workers > 1:
+            if several:
                 log = run_dir.logs / f"train_fold{fold}.log"
                 launch(config, fold, directory, log, progress or silent())
             else:

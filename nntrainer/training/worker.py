@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from nntrainer.config import load_config
@@ -23,10 +24,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--directory", type=Path, required=True, help="the fold's directory, with config.json")
     parser.add_argument("--fold", type=int, required=True, help="the fold")
-    parser.add_argument("--parent", type=int, default=None, help="process id of the launcher")
+    parser.add_argument(
+        "--parent", type=int, default=None, help="process id of the launcher, where it is on this machine"
+    )
     given = parser.parse_args(arguments)
 
     from nntrainer.training.distributed import join, set_up_devices
+    from nntrainer.training.interrupt import process_lives, somebody_listens
     from nntrainer.training.launch import FileProgress
     from nntrainer.training.loop import train_fold
     from nntrainer.training.record import read_training, write_training
@@ -38,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = load_config(given.directory / "config.json", environment={})
         workers = join(config.training.workers)
         chief = workers.chief
-        set_up_devices(workers.local_rank, workers.size, config.training.threads)
+        set_up_devices(workers.local_rank, workers.local_size, config.training.threads)
         data = load_training_data(config, given.fold, workers.rank, workers.size)
         train_fold(
             config,
@@ -46,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given.directory,
             data,
             workers=workers,
-            parent=given.parent,
+            launcher_lives=partial(process_lives, given.parent) if given.parent else somebody_listens,
             progress=FileProgress(given.directory / "progress.json"),
         )
     except Interrupted:

@@ -30,9 +30,9 @@ from deploy.backends import (
 )
 from deploy.backends.base import Batch
 from deploy.backends.kubernetes import KubernetesBackend
-from deploy.backends.kubernetes_words import pending, refused, seen, why_ended
+from deploy.backends.kubernetes_words import pending, refused, seen, seen_mpi_job, why_ended
 from deploy.credentials import token_end
-from deploy.errors import GatherError
+from deploy.errors import GatherError, SiteError
 from deploy.plan import plan, resolved
 from deploy.runs import text_of
 from deploy.sites import KubernetesSite, load_site
@@ -250,11 +250,43 @@ def test_the_base_manifests_agree_with_each_other() -> None:
     wanted = bare(job["spec"]["template"]["spec"])
     for kind in base:
         for pod in pods_of(base[kind]):
+            if kind == "MPIJob":  # the launcher has no GPU, the workers more time
+                pod["spec"]["containers"][0]["resources"] = wanted["containers"][0]["resources"]
+                pod["spec"]["activeDeadlineSeconds"] = wanted["activeDeadlineSeconds"]
             assert bare(pod["spec"]) == wanted
     claims = {each["metadata"]["name"] for each in base_manifests() if each["kind"] == "PersistentVolumeClaim"}
     for volume in job["spec"]["template"]["spec"]["volumes"]:
         if claim := volume.get("persistentVolumeClaim"):
             assert claim["claimName"] in claims
+
+
+@pytest.mark.parametrize("which", ["base", "rendered"])
+def test_the_slots_of_an_mpijob_are_the_workers_of_the_training(which: str) -> None:
+    rendered_one = rendered(batch_of(site("kubernetes", nodes=2), "training.workers=4"))["train-fold0.yaml"]
+    base = next(each for each in base_manifests() if each["kind"] == "MPIJob")
+    spec = (rendered_one if which == "rendered" else base)["spec"]
+    launcher, worker = (spec["mpiReplicaSpecs"][role] for role in ("Launcher", "Worker"))
+    slots = spec["slotsPerWorker"]
+    assert (slots, worker["replicas"]) == ((2, 2) if which == "rendered" else (1, 2))
+    mine, others = (each["template"]["spec"]["containers"][0] for each in (launcher, worker))
+    assert "nvidia.com/gpu" not in mine["resources"]["limits"]
+    assert others["resources"]["limits"]["nvidia.com/gpu"] == str(slots) and others["args"] == ["mpi-worker"]
+    hostfile = {"name": "NNTRAINER_HOSTFILE", "value": "/etc/mpi/hostfile"}
+    assert hostfile in mine["env"] and hostfile not in others["env"]
+    times = [each["template"]["spec"]["activeDeadlineSeconds"] for each in (launcher, worker)]
+    attempts = 1 + spec["runPolicy"]["backoffLimit"]
+    assert times[1] == attempts * times[0] + kubernetes_manifests.WORKERS_WAIT_S
+    # Where the image's SSH looks for the keys.
+    for file in ("sshd_config", "ssh_config"):
+        assert f"{spec['sshAuthMountPath']}/id_rsa" in (REPOSITORY / "containers" / file).read_text()
+
+
+def test_a_jobset_of_mpijobs_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "kubernetes.yaml"
+    text = (REPOSITORY / "configs/sites/kubernetes.yaml").read_text(encoding="utf-8")
+    file.write_text(text.replace("jobset: false", "jobset: true") + "nodes: 2\n", encoding="utf-8")
+    with pytest.raises(SiteError, match=r"jobset: true and nodes above 1 exclude each other; leave one of them out$"):
+        load_site(None, file)
 
 
 def bare(pod: Any) -> Any:
@@ -347,7 +379,9 @@ def test_a_good_site_has_no_findings() -> None:
             "gpus",
             "error: the image does not serve NVIDIA-B200: compute capability 10.0 is not served",
         ),
-        ({"nodes": 2}, "nodes", "error: training over several machines has not been run"),
+        ({"nodes": 2}, "nodes", "warning: training on several machines was tried with a stand-in for the MPI operator"),
+        ({"nodes": 2, "run_as_user": 7}, "run_as_user", "error: SSH refuses users that the image does not know"),
+        ({"nodes": 3}, "training.workers", "error: 2 workers cannot be shared out evenly over the 3 machines"),
         ({"inputs": ()}, "data.samples.ttH", "error: /input/ttH.* lies on no volume of site 'kubernetes'"),
     ],
 )
@@ -411,6 +445,41 @@ VERSION = {"/version": {"major": "1", "minor": "20", "gitVersion": "v1.20.2"}}
         ("_rights", {"no list events": 1}, {}, "warning: you may not list events"),
         ("_kinds", VERSION, {}, "warning: Kubernetes v1.20.2 drops podFailurePolicy"),
         ("_kinds", VERSION, {"failure_policy": False}, None),
+        (
+            "_kinds",
+            VERSION,
+            {"nodes": 2, "failure_policy": False},
+            "error: the cluster has no MPIJob v2beta1 of Kubeflow",
+        ),
+        ("_rights", {"no create mpijobs": 1}, {"nodes": 2}, "error: you may not create mpijobs in 'nntrainer'"),
+        (
+            "_volumes",
+            {
+                f"{NAMESPACE}/persistentvolumeclaims/nntrainer-{name}": {
+                    "status": {"phase": "Bound"},
+                    "spec": {"accessModes": ["ReadWriteMany" if name == "input" else "ReadWriteOnce"]},
+                }
+                for name in ("work", "input")
+            },
+            {"nodes": 2},
+            "error: the volume claim 'nntrainer-work' is ReadWriteOnce: a training on several machines writes to it",
+        ),
+        (
+            "_quota",
+            {
+                f"{NAMESPACE}/resourcequotas": {
+                    "items": [{"metadata": {"name": "q"}, "status": {"hard": {"pods": "2", "requests.memory": "64Gi"}}}]
+                }
+            },
+            {"nodes": 2},
+            "warning: the jobs ask for requests.memory 96.0Gi, the quota 'q' has 64.0Gi left",
+        ),
+        (
+            "_nodes",
+            {"/api/v1/nodes": {"items": [{"metadata": {}, "status": {"allocatable": {"nvidia.com/gpu": "1"}}}]}},
+            {"nodes": 2},
+            None,
+        ),
         ("_kinds", VERSION, {"jobset": True, "failure_policy": False}, "error: the cluster has no JobSet"),
         ("_volumes", {}, {}, "error: there is no volume claim 'nntrainer-work' in 'nntrainer'"),
         (
@@ -549,6 +618,47 @@ def test_why_a_pod_failed(given: Any, why: str) -> None:
 def test_why_a_pod_waits(given: Any, state: str, why: str) -> None:
     told = pending(given)
     assert told[0] == state and re.search(why, told[1])
+
+
+@pytest.mark.parametrize(
+    ("status", "workers", "events", "state", "why"),
+    [
+        ({}, [], [], "queued", "the cluster's MPI operator has not looked at it"),
+        (
+            {},
+            [],
+            [{"reason": "MPIJobFailed", "message": "worker pod created failed: pods is forbidden"}],
+            "queued",
+            "the cluster refuses its pods: worker pod created failed",
+        ),
+        (
+            {"conditions": [{"type": "Created", "status": "True"}]},
+            [],
+            [],
+            "queued",
+            "waits until all of its workers run",
+        ),
+        ({}, [pod("Pending", {"waiting": {"reason": "ErrImageNeverPull"}})], [], "held", "p: the image nntrainer:x is"),
+        (
+            {},
+            [pod("Failed", reason="DeadlineExceeded")],
+            [],
+            "held",
+            "p: it ran longer than its 600 s.*`deploy cancel`",
+        ),
+        ({"conditions": [{"type": "Succeeded", "status": "True"}]}, [], [], "done", "^$"),
+        (
+            {"conditions": [{"type": "Failed", "status": "True", "reason": "MPIJobEvicted", "message": "1/2 workers"}]},
+            [],
+            [],
+            "failed",
+            "^MPIJobEvicted: 1/2 workers$",
+        ),
+    ],
+)
+def test_why_an_mpijob_has_no_launcher(status: Any, workers: Any, events: Any, state: str, why: str) -> None:
+    told = seen_mpi_job("j", {"metadata": {"name": "m"}, "status": status}, workers, events, cancelled=False)
+    assert told.state == state and re.search(why, told.why)
 
 
 def test_why_there_is_no_pod() -> None:
