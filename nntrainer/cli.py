@@ -264,12 +264,18 @@ def inject(
     run: Annotated[Path | None, typer.Option("--run-dir", help="Take the models of this run.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the scored files.")] = Path("scored"),
     tree: Annotated[list[str] | None, typer.Option(help="Tree to score; '*' for all. May be repeated.")] = None,
-    mode: Annotated[str | None, typer.Option(help="friend or copy.")] = None,
+    mode: Annotated[str | None, typer.Option(help="friend, copy or inplace.")] = None,
     branch: Annotated[str | None, typer.Option(help="Prefix of the score branches.")] = None,
     suffix: Annotated[str | None, typer.Option(help="Suffix of a friend tree's name.")] = None,
     default: Annotated[float | None, typer.Option(help="Score of events outside the selection.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads of ONNX Runtime; 0 for all cores.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="In place: add the branches to the ntuples themselves.")
+    ] = False,
+    overwrite_branch: Annotated[
+        bool, typer.Option("--overwrite-branch", help="In place: score branches that exist give way to new ones.")
+    ] = False,
 ) -> None:
     """Score ntuples with exported models, without TensorFlow."""
     from nntrainer.files import expand
@@ -290,6 +296,8 @@ def inject(
         output=output,
         progress=for_terminal(),
         overwrite=overwrite,
+        replace=replace,
+        overwrite_branch=overwrite_branch or None,
         default=default,
         branch=branch,
         suffix=suffix,

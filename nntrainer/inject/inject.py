@@ -15,14 +15,16 @@ import numpy as np
 from nntrainer.dataset.build import build, required_branches
 from nntrainer.dataset.inputs import network_arrays
 from nntrainer.errors import InjectError, InputError, nearest, one_of
+from nntrainer.files import is_remote
 from nntrainer.inject.models import Ensemble, load_models
 from nntrainer.inject.score import NO_FOLD, Scores, score
+from nntrainer.ntuples.inplace.writer import InPlaceWriter, recover
 from nntrainer.ntuples.reader import NtupleTree, identity, list_trees, open_tree
 from nntrainer.ntuples.writers import CopyWriter, FriendWriter, ScoreWriter
 from nntrainer.progress import Progress, silent
 from nntrainer.provenance import git_commit
 
-MODES = ("friend", "copy")
+MODES = ("friend", "copy", "inplace")
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class _Job:
     branch: str
     suffix: str
     default: float
+    overwrite_branch: bool
     progress: Progress
 
     @property
@@ -82,6 +85,8 @@ class _Job:
         """Return what writes the scores of a file."""
         if self.mode == "friend":
             return FriendWriter(target, self.suffix)
+        if self.mode == "inplace":
+            return InPlaceWriter(target, file, self.overwrite_branch)
         return CopyWriter(target, file, self.ensemble.config.data.chunk_events)
 
 
@@ -97,23 +102,28 @@ def inject(
     default: float | None = None,
     threads: int = 0,
     overwrite: bool = False,
+    replace: bool = False,
+    overwrite_branch: bool | None = None,
     progress: Progress | None = None,
 ) -> list[Injected]:
     """Score ntuples; each event by the model that never saw it, in memory bounded by the chunk.
 
     Args:
         models: the ONNX files, one for each fold.
-        files: the ntuples; they are only read.
+        files: the ntuples; they are only read, unless they are to be replaced.
         output: directory of the scored files: ``<stem>.friend.root``, or ``<name>`` for copies.
         trees: names or patterns such as ``*``; those of the configuration if absent. A tree that only a pattern
             names and that lacks a branch the features need is not scored, and reported as skipped.
-        mode: ``friend`` or ``copy``; like the following ones, that of the configuration if absent.
+        mode: ``friend``, ``copy`` (everything is written again) or ``inplace`` (branches are added to a copy of the
+            bytes); like the following ones, that of the configuration if absent.
         branch: prefix of the score branches ``<branch>_score``, or ``<branch>_<label>`` for several classes;
             ``<branch>_fold`` tells which model gave the score (-1: none).
         suffix: suffix of a friend tree's name.
         default: score of events outside the selection, and with fractions of events that the model has seen.
         threads: threads of ONNX Runtime; 0 for all cores.
         overwrite: replace outputs that exist.
+        replace: in place: add the branches to the ntuples themselves.
+        overwrite_branch: in place: unhook branches of the new names.
         progress: told how far the work has come.
 
     Returns:
@@ -134,13 +144,26 @@ def inject(
         branch or block.branch,
         block.suffix if suffix is None else suffix,
         block.default if default is None else default,
+        block.overwrite_branch if overwrite_branch is None else overwrite_branch,
         progress or silent(),
     )
+    if replace and mode != "inplace":
+        raise InjectError(
+            f"--replace changes the ntuples themselves, which --mode {mode} never does; say --mode inplace"
+        )
     if job.fold in job.scores:
         raise InjectError(f"the label 'fold' would give the branch '{job.fold}' twice; call the label something else")
-    targets = _targets(files, Path(output), mode, overwrite)
+    targets = _originals(files) if replace else _targets(files, Path(output), mode, overwrite)
     wanted = tuple(trees or block.trees or (ensemble.config.data.tree,))
     return [result for file, target in targets.items() for result in _file(job, file, target, wanted)]
+
+
+def _originals(files: Sequence[str]) -> dict[str, Path]:
+    """Return the files themselves as outputs; a change that was interrupted is taken back first."""
+    for file in files:
+        if not is_remote(file):
+            recover(file)
+    return {file: Path(file) for file in dict.fromkeys(files)}
 
 
 def _targets(files: Sequence[str], output: Path, mode: str, overwrite: bool) -> dict[str, Path]:
@@ -157,7 +180,10 @@ def _targets(files: Sequence[str], output: Path, mode: str, overwrite: bool) -> 
                     f"{other} and {file} would both be scored into {target}; score them into two directories"
                 )
         if "://" not in file and Path(file).exists() and target.exists() and target.samefile(file):
-            raise InjectError(f"{file}: --output {output} is where the ntuple itself lies; give another directory")
+            hint = ", or say --replace" if mode == "inplace" else ""
+            raise InjectError(
+                f"{file}: --output {output} is where the ntuple itself lies; give another directory{hint}"
+            )
         if target.exists() and not overwrite:
             raise InjectError(f"{target}: exists already; remove it, give another --output, or say --overwrite")
         targets[file] = target

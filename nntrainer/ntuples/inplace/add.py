@@ -18,9 +18,9 @@ from nntrainer.ntuples.inplace.compression import compress, decompress
 from nntrainer.ntuples.inplace.fields import TOBJECT, U16, Unwalkable, counted, packed_string
 from nntrainer.ntuples.inplace.keys import Key, new_key, unpack_key
 from nntrainer.ntuples.inplace.layout import Directory, RootFile
+from nntrainer.ntuples.inplace.schema import Info
 from nntrainer.ntuples.inplace.streamers import NOTHING, known_infos, missing_blobs, read_infos, with_infos
 from nntrainer.ntuples.inplace.tree import NewItem, TreeRecord
-from nntrainer.ntuples.inplace.walk import Info
 
 ADVICE = "use --mode friend, which leaves the ntuple as it is"
 _FORBIDDEN = set("/[]:;{}\\\"'")
@@ -194,9 +194,7 @@ class InPlace:
             data = self._payload(key)
             infos = self._read_infos()
             record = TreeRecord(data, key.keylen, kind, {**known_infos(), **infos})
-            tree = TreeBranches(
-                self._file, directory, place, key, record, versions_for(infos, record.io_features)
-            )
+            tree = TreeBranches(self._file, directory, place, key, record, versions_for(infos, record.io_features))
             self._trees.append(tree)
             return tree
 
@@ -309,6 +307,8 @@ class InPlace:
     def _write_infos(self) -> Key | None:
         """Append a StreamerInfo record with the classes of the new branches; return its key if one was needed."""
         classes = [each for tree in self._trees for each in classes_for(tree._versions, tree.leaves)]
+        if self._notes:
+            classes.append(("TObjString", 1))
         blobs = missing_blobs(self._read_infos(), list(dict.fromkeys(classes)))
         if not blobs:
             return None

@@ -26,7 +26,8 @@ from nntrainer.ntuples.inplace.fields import (
     packed_string,
 )
 from nntrainer.ntuples.inplace.keys import needs_big
-from nntrainer.ntuples.inplace.walk import NEW_CLASS, Infos
+from nntrainer.ntuples.inplace.schema import Infos
+from nntrainer.ntuples.inplace.walk import NEW_CLASS
 
 NEWEST = 13
 # Versions of TBranch that are written: the first eight numbers have 32 bits up to 9.

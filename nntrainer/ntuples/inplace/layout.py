@@ -32,7 +32,7 @@ from typing import Self
 from nntrainer.errors import InPlaceError
 from nntrainer.files import is_remote, write_text
 from nntrainer.ntuples.inplace.fields import I16, I32, Unwalkable, numbers
-from nntrainer.ntuples.inplace.keys import BIG, BIG_FILE, Key, needs_big, new_key, now, record, unpack_key, unpack_keys
+from nntrainer.ntuples.inplace.keys import BIG, BIG_FILE, Key, needs_big, now, record, unpack_key, unpack_keys
 
 BIG_VERSION = 1_000_000
 UUID = 18
@@ -243,9 +243,7 @@ class RootFile:
         body = body.ljust(directory.nbytes_keys - own.keylen, b"\0")
         placed = self.append(replace(own, version=own.version % BIG), body, len(body))
         version = directory.version + (BIG if needs_big(placed.seek) and not directory.big else 0)
-        return replace(
-            directory, version=version, modified=now(), nbytes_keys=placed.nbytes, seek_keys=placed.seek
-        )
+        return replace(directory, version=version, modified=now(), nbytes_keys=placed.nbytes, seek_keys=placed.seek)
 
     def commit(
         self, directories: Iterable[tuple[Directory, Directory]], info: Key | None, undo: Path | None = None

@@ -22,7 +22,8 @@ from nntrainer.ntuples.inplace.fields import (
     number,
     string,
 )
-from nntrainer.ntuples.inplace.walk import Element, Info, Infos, Walk, closed
+from nntrainer.ntuples.inplace.schema import Element, Info, Infos, closed
+from nntrainer.ntuples.inplace.walk import Walk
 
 LIST_VERSION = 5
 NOTHING = counted(U16.pack(LIST_VERSION), TOBJECT, b"\0", I32.pack(0))
@@ -123,11 +124,11 @@ def read_infos(data: bytes, keylen: int) -> InfoWalk:
 @lru_cache(maxsize=1)
 def _known_blobs() -> dict[tuple[str, int], bytes]:
     """Return streamed descriptions of the ROOT classes that uproot can write."""
-    from uproot.models import TBranch, TLeaf, TTree
+    from uproot.models import TBranch, TLeaf, TObjString, TTree
 
     leaves = [getattr(TLeaf, f"Model_TLeaf{letter}_v1") for letter in "OBSILFD"]
     blobs: dict[tuple[str, int], bytes] = {}
-    for model in (*leaves, TBranch.Model_TBranch_v13, TTree.Model_TTree_v20):
+    for model in (*leaves, TBranch.Model_TBranch_v13, TTree.Model_TTree_v20, TObjString.Model_TObjString):
         for _, blob, name, version in model.class_rawstreamers or ():
             blobs.setdefault((name, version), blob)
     return blobs

@@ -12,14 +12,15 @@ from struct import Struct
 
 from nntrainer.ntuples.inplace.clusters import Clusters, clusters_of
 from nntrainer.ntuples.inplace.fields import BYTE_COUNT, BYTE_COUNT_MASK, F64, I32, I64, U32, Unwalkable, number
-from nntrainer.ntuples.inplace.walk import CLASS, NEW_CLASS, Array, Infos, Member, Node, Reference, Walk
+from nntrainer.ntuples.inplace.schema import Infos
+from nntrainer.ntuples.inplace.walk import CLASS, NEW_CLASS, Array, Member, Node, Reference, Walk
 
 _COUNTERS = {4: I64, 8: F64, 16: I64}
 
 
 @dataclass(frozen=True)
 class Edit:
-    """A change of a payload: ``removed`` bytes at ``at`` give way to ``added``, in the region that begins at ``owner``."""
+    """A change of a payload: ``removed`` bytes at ``at`` give way to ``added``; ``owner`` is where its region begins."""
 
     at: int
     removed: int

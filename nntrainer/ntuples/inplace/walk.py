@@ -16,8 +16,7 @@ skipped by its byte count and remembered in :attr:`Walk.unknown`: whoever moves 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nntrainer.ntuples.inplace.fields import (
@@ -31,6 +30,22 @@ from nntrainer.ntuples.inplace.fields import (
     number,
     string,
 )
+from nntrainer.ntuples.inplace.schema import (
+    ARRAYS,
+    BASIC,
+    BITS,
+    CUSTOM,
+    DOUBLE32,
+    FLOAT16,
+    IN_PLACE,
+    PLAIN,
+    POINTER,
+    TEXT,
+    Element,
+    Infos,
+    closed,
+    stored_size,
+)
 
 NEW_CLASS = 0xFFFFFFFF
 CLASS = 0x80000000
@@ -38,46 +53,6 @@ IS_REFERENCED = 0x10
 DEEPEST = 100
 # Classes whose members are recorded while they are walked.
 RECORDED = ("TTree", "TBranch")
-
-# Bytes of the basic types by their number in StreamerInfo; 9 and 19 are Double32_t and Float16_t.
-BASIC = {1: 1, 2: 2, 3: 4, 4: 8, 5: 4, 6: 4, 8: 8, 10: 1, 11: 1, 12: 2, 13: 4, 14: 8, 16: 8, 17: 8, 18: 1}
-DOUBLE32, FLOAT16, BITS, TEXT = 9, 19, 15, 7
-IN_PLACE = {61, 62, 65, 66, 67, 63, 68}  # objects, or pointers that are never null: streamed without a class word
-POINTER = {64, 69}
-CUSTOM = {300, 365, 500, 501}  # collections and streamers of their own: a byte count tells where they end
-ARRAYS = {"C": 1, "S": 2, "I": 4, "L": 8, "L64": 8, "F": 4, "D": 8}
-# Collections of these hold no references.
-_PLAIN = re.compile(
-    r"(const|std::|vector|list|deque|set|multiset|map|multimap|pair|bitset|string|TString|bool|char|short|int|long|"
-    r"float|double|unsigned|signed|(Bool|U?Char|U?Short|U?Int|U?Long|U?Long64|Float|Double|Double32|Float16)_t|"
-    r"u?int(8|16|32|64)_t|size_t|[<>,\s\d])+"
-)
-
-
-@dataclass(frozen=True)
-class Element:
-    """A member or base of a class, from StreamerInfo."""
-
-    name: str
-    title: str
-    type: int
-    typename: str
-    length: int
-    base: bool = False
-    counter: str = ""
-
-
-@dataclass(frozen=True)
-class Info:
-    """A version of a class: checksum and members."""
-
-    name: str
-    version: int
-    checksum: int
-    elements: tuple[Element, ...]
-
-
-Infos = Mapping[tuple[str, int], Info]
 
 
 @dataclass(frozen=True)
@@ -348,10 +323,8 @@ class Walk:
         count, at = number(self.data, I32, at, self.stop), at + 4
         for _ in range(count):
             at = self.pointer(at)
-            if version > 4:
-                at = self.text(at)  # the option
-            else:
-                at = self.skip(at + 1, number(self.data, U8, at, self.stop))
+            # The option; lists before version 5 knew no long ones.
+            at = self.text(at) if version > 4 else self.skip(at + 1, number(self.data, U8, at, self.stop))
         return at
 
     def _map(self, version: int, at: int) -> int:
@@ -389,19 +362,19 @@ class Walk:
         if kind < 0:
             return at
         if element.base:
-            if kind in CUSTOM or _PLAIN.fullmatch(element.name):
+            if kind in CUSTOM or PLAIN.fullmatch(element.name):
                 return self._custom(element, element.name, at)
             return self.object(element.name, at, counters)
         if kind in (3, 6):
             counters[element.name] = number(self.data, I32, at, self.stop)
         if kind in BASIC or kind in (DOUBLE32, FLOAT16):
-            return self.skip(at, 1, _size(element, kind))
+            return self.skip(at, 1, stored_size(element, kind))
         if kind == BITS:
             return self.skip(at, 6 if number(self.data, U32, at, self.stop) & IS_REFERENCED else 4)
         if kind == TEXT:
             return self.skip(at + 4, number(self.data, I32, at, self.stop))
         if kind - 20 in BASIC or kind - 20 in (DOUBLE32, FLOAT16):
-            return self.skip(at, element.length, _size(element, kind - 20))
+            return self.skip(at, element.length, stored_size(element, kind - 20))
         if kind - 40 in BASIC or kind - 40 in (DOUBLE32, FLOAT16):
             return self._counted_values(element, at, counters)
         several = element.length if kind > 80 else 1
@@ -421,7 +394,7 @@ class Walk:
         if element.counter not in counters:
             raise Unwalkable(f"nothing counts the values of {element.name}")
         there = number(self.data, U8, at, self.stop)
-        size = 8 if element.name == "fBasketSeek" and there == 2 else _size(element, element.type - 40)
+        size = 8 if element.name == "fBasketSeek" and there == 2 else stored_size(element, element.type - 40)
         return self.skip(at + 1, counters[element.counter] * max(1, element.length) if there else 0, size)
 
     def _custom(self, element: Element, name: str, at: int) -> int:
@@ -429,28 +402,6 @@ class Walk:
         _, _, end = self.header(at)
         if end is None:
             raise Unwalkable(f"{element.name} ({name}) has no byte count")
-        if not _PLAIN.fullmatch(name):
+        if not PLAIN.fullmatch(name):
             self.unknown.append((at, end, f"{element.name} ({name}) has a streamer of its own"))
         return end
-
-
-def closed(kind: str) -> str:
-    """Return the name of a class without the blanks between closing brackets, which not every writer puts there."""
-    return kind.replace(" >", ">")
-
-
-def _size(element: Element, kind: int) -> int:
-    """Return the stored bytes of a basic type; of Double32_t and Float16_t these hang on the comment ``[low,high,bits]``.
-
-    They are a whole number where there is a range, else a float cut short.
-    """
-    if kind in BASIC:
-        return BASIC[kind]
-    found = next((group for group in re.findall(r"\[([^\]]*)\]", element.title) if "," in group), None)
-    if found is None:
-        return 4 if kind == DOUBLE32 else 3
-    low, high = (part.strip() for part in found.split(",")[:2])
-    try:
-        return 3 if float(low) == float(high) else 4
-    except ValueError:  # such as pi
-        return 3 if low == high else 4
