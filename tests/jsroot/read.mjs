@@ -56,6 +56,23 @@ async function read(tree, branch) {
   };
 }
 
+// What of a tree is neither branch nor leaf, with each object once.
+function tail(tree) {
+  const seen = new Map();
+  const describe = value => {
+    if (value === null || typeof value !== 'object') return value;
+    if (ArrayBuffer.isView(value)) return Array.from(value);
+    if (Array.isArray(value)) return value.map(describe);
+    if (value === tree) return 'the tree';
+    if (value._typename?.startsWith('TBranch') || value._typename?.startsWith('TLeaf')) return `${value._typename} ${value.fName}`;
+    if (seen.has(value)) return `object ${seen.get(value)}`;
+    seen.set(value, seen.size);
+    return Object.fromEntries(Object.keys(value).filter(key => !key.startsWith('$')).map(key => [key, describe(value[key])]));
+  };
+  const members = ['fTitle', 'fAliases', 'fIndexValues', 'fIndex', 'fTreeIndex', 'fFriends', 'fUserInfo', 'fNvar'];
+  return Object.fromEntries(members.map(key => [key, describe(tree[key] ?? null)]));
+}
+
 const answers = [];
 for (const text of requests) {
   const request = JSON.parse(text);
@@ -71,7 +88,7 @@ for (const text of requests) {
         found[name] = { error: String(error?.message ?? error) };
       }
     }
-    answers.push({ entries: tree.fEntries, branches: found });
+    answers.push({ entries: tree.fEntries, tail: tail(tree), branches: found });
   } catch (error) {
     answers.push({ error: String(error?.message ?? error) });
   }

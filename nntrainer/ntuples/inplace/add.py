@@ -206,7 +206,7 @@ class InPlace:
         """Write what is left and make the new branches part of the file.
 
         Args:
-            undo: file to keep the overwritten bytes in; see :func:`layout.restore`.
+            undo: file to keep the overwritten bytes in; see :func:`opening.restore`.
 
         Raises:
             InPlaceError: a branch has too few values, or the file has a structure that cannot be changed.

@@ -136,14 +136,13 @@ class Baskets:
 
     def extend(self, values: np.ndarray) -> None:
         """Take the values of further entries."""
-        wanted = self.type.dtype.newbyteorder(">")
-        if values.shape[1:] != self.type.shape or not np.can_cast(values.dtype, wanted, "equiv"):
+        if values.shape[1:] != self.type.shape or not np.can_cast(values.dtype, self.type.dtype, "equiv"):
             got = f"{values.dtype} {list(values.shape[1:])}"
             raise InPlaceError(
                 f"branch '{self.name.decode()}' holds {self.type.dtype} {list(self.type.shape)} and was given {got}"
             )
         if len(values):
-            self._waiting.append(np.array(values, wanted))  # a copy: the caller may use its array again
+            self._waiting.append(np.array(values))  # a copy: the caller may use its array again
             self.entries += len(values)
         limit = max(1, BASKET_BYTES // self.type.entry_bytes)
         while self.entries - self._written >= limit:
@@ -159,7 +158,7 @@ class Baskets:
         count = stop - self._written
         values = np.concatenate(self._waiting) if len(self._waiting) > 1 else self._waiting[0]
         self._waiting = [values[count:]] if len(values) > count else []
-        data = values[:count].tobytes()
+        data = values[:count].astype(self.type.dtype.newbyteorder(">")).tobytes()
         key = new_key(b"TBasket", self.name, self.tree, self.directory)
         keylen = self.file.key_size(key) + _EXTRA.size
         extra = _EXTRA.pack(2, max(BUFFER_BYTES, len(data)), self.type.entry_bytes, count, keylen + len(data), 0)

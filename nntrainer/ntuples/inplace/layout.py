@@ -14,13 +14,11 @@ Nothing before ``fEND`` is written until everything new is on the disk. Then the
 new records part of the file, though nothing points at the new list yet; then the headers of the directories. Whatever
 is interrupted, the file has its old content, or, after the last write, its new one. The old records stay where they
 are: they could be given to the free space only by a further change. Before the headers are written, their bytes can be
-kept aside (``undo``), from which :func:`restore` makes the file what it was, byte for byte.
+kept aside (``undo``), from which :func:`opening.restore` makes the file what it was, byte for byte.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import struct
 from collections.abc import Iterable
@@ -29,10 +27,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from nntrainer.errors import InPlaceError
-from nntrainer.files import is_remote, write_text
 from nntrainer.ntuples.inplace.fields import I16, I32, Unwalkable, numbers
 from nntrainer.ntuples.inplace.keys import BIG, BIG_FILE, Key, needs_big, now, record, unpack_key, unpack_keys
+from nntrainer.ntuples.inplace.opening import keep, open_locked, put
 
 BIG_VERSION = 1_000_000
 UUID = 18
@@ -97,14 +94,6 @@ class Directory:
         return (_BIG_DIRECTORY if self.big else _DIRECTORY).pack(*fields, self.seek, self.parent, self.seek_keys)
 
 
-def put(handle: int, data: bytes, at: int) -> None:
-    """Write bytes at a position; the only place that writes to the ROOT file."""
-    view = memoryview(data)
-    while view:
-        done = os.pwrite(handle, view, at)
-        view, at = view[done:], at + done
-
-
 class RootFile:
     """An open ROOT file, to whose end records are appended.
 
@@ -118,7 +107,7 @@ class RootFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
-        self._handle = _open(self.path)
+        self._handle = open_locked(self.path)
         try:
             self.size = os.fstat(self._handle).st_size
             self.header = self._read_header()
@@ -271,7 +260,7 @@ class RootFile:
         os.ftruncate(self._handle, self.tail)
         os.fsync(self._handle)
         if undo is not None:
-            _keep(undo, self.path, self.size, [(at, self.read(at, len(data))) for at, data in writes])
+            keep(undo, self.path, self.size, [(at, self.read(at, len(data))) for at, data in writes])
         self._committed = True
         for at, data in writes:
             put(self._handle, data, at)
@@ -343,71 +332,3 @@ class RootFile:
             return [(old.at, data)]
         first = struct.calcsize(">hIIii")
         return [(old.at, data[:first]), (old.at + first, data[first:])]
-
-
-def _open(path: str) -> int:
-    """Open a file for changes, with a lock that lasts as long as it is open."""
-    if is_remote(path):
-        raise InPlaceError(f"{path}: only files on this machine can be changed in place; copy it here first")
-    try:
-        if not os.stat(path).st_mode & 0o222:
-            raise InPlaceError(f"{path}: read-only; make it writable (chmod u+w), or work on a copy")
-        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise InPlaceError(f"{path}: no such file") from None
-    except OSError as error:
-        raise InPlaceError(f"{path}: cannot be opened for changes: {error.strerror}") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise InPlaceError(f"{path}: another process is changing it; wait until it is done") from None
-    except OSError:  # a file system without locks
-        pass
-    return handle
-
-
-def undo_path(path: str | os.PathLike[str]) -> Path:
-    """Return where the overwritten bytes of a file are kept while it is changed."""
-    return Path(f"{os.fspath(path)}.undo")
-
-
-def _keep(undo: Path, path: str, size: int, old: list[tuple[int, bytes]]) -> None:
-    """Keep overwritten bytes and the old size of a file, on the disk before anything is overwritten."""
-    bytes_ = [{"at": at, "bytes": data.hex()} for at, data in old]
-    write_text(undo, json.dumps({"file": os.path.basename(path), "size": size, "old": bytes_}) + "\n")
-    for each in (undo, undo.parent):
-        handle = os.open(each, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def restore(path: str | os.PathLike[str], undo: Path) -> None:
-    """Make a file what it was before a change that was not verified, byte for byte.
-
-    Args:
-        path: the file.
-        undo: the bytes kept aside; removed afterwards.
-
-    Raises:
-        InPlaceError: they are not of this file or cannot be read.
-    """
-    try:
-        kept = json.loads(undo.read_text(encoding="utf-8"))
-        size, old = int(kept["size"]), [(int(each["at"]), bytes.fromhex(each["bytes"])) for each in kept["old"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InPlaceError(f"{undo}: not readable as what was kept of a changed file") from None
-    handle = _open(os.fspath(path))
-    try:
-        if os.fstat(handle).st_size < size:
-            raise InPlaceError(f"{path}: shorter than when {undo} was kept; it is another file")
-        for at, data in old:
-            put(handle, data, at)
-        os.fsync(handle)
-        os.ftruncate(handle, size)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    undo.unlink()

@@ -55,8 +55,8 @@ def closed(kind: str) -> str:
 def stored_size(element: Element, kind: int) -> int:
     """Return the stored bytes of a basic type.
 
-    Those of Double32_t and Float16_t hang on the comment ``[low,high,bits]``: with a range they are a whole number, else
-    a float cut short.
+    Those of Double32_t and Float16_t hang on the comment ``[low,high,bits]``: with a range they are a whole number,
+    else a float cut short.
     """
     if kind in BASIC:
         return BASIC[kind]

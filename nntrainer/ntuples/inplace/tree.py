@@ -20,7 +20,7 @@ _COUNTERS = {4: I64, 8: F64, 16: I64}
 
 @dataclass(frozen=True)
 class Edit:
-    """A change of a payload: ``removed`` bytes at ``at`` give way to ``added``; ``owner`` is where its region begins."""
+    """A change of a payload: ``removed`` bytes at ``at`` give way to ``added``; its region begins at ``owner``."""
 
     at: int
     removed: int

@@ -17,7 +17,7 @@ from nntrainer.errors import InPlaceError, InputError
 from nntrainer.files import is_remote
 from nntrainer.ntuples.inplace.add import InPlace, TreeBranches
 from nntrainer.ntuples.inplace.baskets import branch_type
-from nntrainer.ntuples.inplace.layout import restore, undo_path
+from nntrainer.ntuples.inplace.opening import restore, undo_path
 from nntrainer.ntuples.reader import NtupleTree, open_tree
 
 VERIFY_EVENTS = 500_000
