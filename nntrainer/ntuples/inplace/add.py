@@ -23,6 +23,7 @@ from nntrainer.ntuples.inplace.streamers import NOTHING, known_infos, missing_bl
 from nntrainer.ntuples.inplace.tree import NewItem, TreeRecord
 
 ADVICE = "use --mode friend, which leaves the ntuple as it is"
+LONGEST_MESSAGE = 1000
 _FORBIDDEN = set("/[]:;{}\\\"'")
 
 
@@ -329,9 +330,17 @@ def _told(path: str, what: str = "") -> Iterator[None]:
     try:
         yield
     except Unwalkable as error:
-        raise InPlaceError(f"{path}: {what}{error}; {ADVICE}") from None
+        raise InPlaceError(f"{path}: {what}{_plain(error)}; {ADVICE}") from None
+    except InPlaceError as error:
+        raise InPlaceError(_plain(error)) from None
     except OSError as error:
         raise InPlaceError(f"{path}: {what}cannot be read or written: {error.strerror or error}") from None
+
+
+def _plain(error: InPlaceError) -> str:
+    """Return a message in one line, not too long: damaged files have all kinds of names in them."""
+    text = "".join(sign if sign.isprintable() else "?" for sign in str(error))
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}..."
 
 
 def add_branches(

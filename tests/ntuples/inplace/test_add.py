@@ -49,6 +49,8 @@ def values_of(kind: str, entries: int, length: int = 0) -> np.ndarray:
     if kind == "?":
         return raw[..., 0] > 99
     values = raw.view(kind)[..., 0]
+    if kind.startswith("f"):
+        values = np.where(np.isfinite(values), values, np.array(1.5, kind))
     # JSROOT's numbers are doubles, and it reads large negative ones of 64 bits wrong by 2**32.
     return np.abs(values >> 12) if kind == "i8" else values >> 12 if kind == "u8" else values
 
