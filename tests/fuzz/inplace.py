@@ -190,7 +190,9 @@ def _too_long(number: int, frame: object) -> None:
     raise TimeoutError(f"more than {CASE_S} s")
 
 
-def run(paths: list[Path], seed: int, seconds: float, most: int, keep: Path | None, verbose: bool = False) -> Counter[str]:
+def run(
+    paths: list[Path], seed: int, seconds: float, most: int, keep: Path | None, verbose: bool = False
+) -> Counter[str]:
     """Try cases for a time.
 
     Args:
@@ -206,7 +208,7 @@ def run(paths: list[Path], seed: int, seconds: float, most: int, keep: Path | No
     """
     found = seeds(paths)
     outcomes: Counter[str] = Counter()
-    signal.signal(signal.SIGALRM, _too_long)
+    handler = signal.signal(signal.SIGALRM, _too_long)
     in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (in_use + MEMORY_BYTES, before[1]))
@@ -240,7 +242,7 @@ def run(paths: list[Path], seed: int, seconds: float, most: int, keep: Path | No
                     print(number, dict(outcomes), f"slowest {slowest:.1f} s", flush=True)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.signal(signal.SIGALRM, handler)
     if verbose:
         print(f"slowest case {slowest:.1f} s")
     return outcomes

@@ -260,7 +260,7 @@ class RootFile:
         os.ftruncate(self._handle, self.tail)
         os.fsync(self._handle)
         if undo is not None:
-            keep(undo, self.path, self.size, [(at, self.read(at, len(data))) for at, data in writes])
+            keep(undo, self.size, self.tail, [(at, self.read(at, len(data)), data) for at, data in writes])
         self._committed = True
         for at, data in writes:
             put(self._handle, data, at)

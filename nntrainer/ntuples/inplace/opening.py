@@ -46,10 +46,17 @@ def undo_path(path: str | os.PathLike[str]) -> Path:
     return Path(f"{os.fspath(path)}.undo")
 
 
-def keep(undo: Path, path: str, size: int, old: list[tuple[int, bytes]]) -> None:
-    """Keep overwritten bytes and the old size of a file, on the disk before anything is overwritten."""
-    bytes_ = [{"at": at, "bytes": data.hex()} for at, data in old]
-    write_text(undo, json.dumps({"file": os.path.basename(path), "size": size, "old": bytes_}) + "\n")
+def keep(undo: Path, size: int, grown: int, writes: list[tuple[int, bytes, bytes]]) -> None:
+    """Keep what takes a change back, on the disk before anything is overwritten.
+
+    Args:
+        undo: where.
+        size: of the file before the change.
+        grown: and after it.
+        writes: position, old and new bytes of what is overwritten.
+    """
+    listed = [{"at": at, "old": old.hex(), "new": new.hex()} for at, old, new in writes]
+    write_text(undo, json.dumps({"size": size, "grown": grown, "writes": listed}) + "\n")
     for each in (undo, undo.parent):
         handle = os.open(each, os.O_RDONLY)
         try:
@@ -63,22 +70,29 @@ def restore(path: str | os.PathLike[str], undo: Path) -> None:
 
     Args:
         path: the file.
-        undo: the bytes kept aside; removed afterwards.
+        undo: what was kept; removed afterwards.
 
     Raises:
-        InPlaceError: they are not of this file or cannot be read.
+        InPlaceError: it cannot be read, or the file was changed by something else since.
     """
     try:
         kept = json.loads(undo.read_text(encoding="utf-8"))
-        size, old = int(kept["size"]), [(int(each["at"]), bytes.fromhex(each["bytes"])) for each in kept["old"]]
+        size, grown = int(kept["size"]), int(kept["grown"])
+        writes = [(int(w["at"]), bytes.fromhex(w["old"]), bytes.fromhex(w["new"])) for w in kept["writes"]]
     except (OSError, ValueError, KeyError, TypeError):
-        raise InPlaceError(f"{undo}: not readable as what was kept of a changed file") from None
+        raise InPlaceError(f"{undo}: not readable as what was kept of a changed file; remove it") from None
     handle = open_locked(os.fspath(path))
     try:
-        if os.fstat(handle).st_size < size:
-            raise InPlaceError(f"{path}: shorter than when {undo} was kept; it is another file")
-        for at, data in old:
-            put(handle, data, at)
+        now = [os.pread(handle, len(old), at) for at, old, _ in writes]
+        ours = all(
+            byte in (was, will)
+            for there, (_, old, new) in zip(now, writes, strict=True)
+            for byte, was, will in zip(there, old, new, strict=False)
+        )
+        if os.fstat(handle).st_size != grown or not ours:
+            raise InPlaceError(f"{path}: changed by something else since {undo} was kept; if it is good, remove that")
+        for at, old, _ in writes:
+            put(handle, old, at)
         os.fsync(handle)
         os.ftruncate(handle, size)
         os.fsync(handle)

@@ -20,11 +20,7 @@ from nntrainer.ntuples import add_branches
 def trees_of(path: Path) -> list[str]:
     """Return the TTrees of a file, each with its cycle."""
     with uproot.open(path) as file:
-        return [
-            name
-            for name, kind in file.classnames(recursive=True).items()
-            if kind.startswith(("TTree", "TNtuple"))
-        ]
+        return [name for name, kind in file.classnames(recursive=True).items() if kind.startswith(("TTree", "TNtuple"))]
 
 
 @lru_cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -194,12 +193,24 @@ def test_what_is_not_read_back_as_written_is_taken_back(ntuple: Path, monkeypatc
     assert [path.name for path in ntuple.parent.iterdir()] == ["data.root"]
 
 
-def test_an_undo_file_of_something_else_is_refused(ntuple: Path) -> None:
+def test_what_something_else_changed_is_not_taken_back(ntuple: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     undo = opening.undo_path(ntuple)
     undo.write_text("{}")
     with pytest.raises(InPlaceError, match=r"data.root.undo: not readable"):
         recover(ntuple)
-    shutil.copyfile(ntuple, ntuple.with_name("other.root"))
-    undo.write_text('{"file": "data.root", "size": 99999999, "old": []}')
-    with pytest.raises(InPlaceError, match="shorter"):
+    undo.unlink()
+
+    def killed(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(InPlaceWriter, "_verify", killed)
+    monkeypatch.setattr("nntrainer.ntuples.inplace.writer.restore", lambda path, undo: None)
+    with pytest.raises(KeyboardInterrupt):
+        replace(ntuple, {"nominal": np.ones(ENTRIES, "f4")})
+    monkeypatch.undo()
+    with uproot.update(ntuple) as file:
+        file["text"] = "by another"
+    changed = ntuple.read_bytes()
+    with pytest.raises(InPlaceError, match=r"data.root: changed by something else since .*undo was kept"):
         recover(ntuple)
+    assert ntuple.read_bytes() == changed
