@@ -190,8 +190,6 @@ class InPlace:
                 raise InPlaceError(
                     f"{self.path}: '{path}' is an RNTuple, which cannot take branches in place; {ADVICE}"
                 )
-            if kind.startswith(("TH", "TDirectory", "TGraph")):
-                raise InPlaceError(f"{self.path}: '{path}' is a {kind} and no tree")
             data = self._payload(key)
             infos = self._read_infos()
             record = TreeRecord(data, key.keylen, kind, {**known_infos(), **infos})
@@ -251,10 +249,10 @@ class InPlace:
 
     def _find(self, path: str, cycle: int | None) -> tuple[Directory, int, Key]:
         """Return the directory of an object, its place in the list and its key."""
-        parts = path.strip("/").split("/")
-        found = self._search(self._file.root_directory(), parts, cycle)
+        root = self._file.root_directory()
+        found = self._search(root, path.split("/"), cycle) or self._search(root, path.strip("/").split("/"), cycle)
         if found is None:
-            there = [key.name.decode("utf-8", "replace") for key, _ in self._file.keys(self._file.root_directory())[1]]
+            there = [key.name.decode("utf-8", "replace") for key, _ in self._file.keys(root)[1]]
             wanted = path if cycle is None else f"{path};{cycle}"
             has = one_of(dict.fromkeys(there)) if there else "nothing"
             raise InPlaceError(f"{self.path}: there is no tree '{wanted}'; it has {has}.{nearest(path, there)}")
@@ -287,8 +285,7 @@ class InPlace:
         """Return the decompressed payload of a record."""
         data = self._file.read(key.seek, key.nbytes)
         own, end = unpack_key(data, 0, len(data))
-        listed = (key.nbytes, key.objlen, key.keylen, key.cycle, key.name)
-        if (own.nbytes, own.objlen, own.keylen, own.cycle, own.name) != listed or end != key.keylen:
+        if (own.objlen, own.keylen) != (key.objlen, key.keylen) or end != key.keylen:
             raise Unwalkable("its key in the directory and that of its record differ")
         return decompress(data[key.keylen :], key.objlen)
 

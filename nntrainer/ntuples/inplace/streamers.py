@@ -25,8 +25,8 @@ from nntrainer.ntuples.inplace.fields import (
 from nntrainer.ntuples.inplace.schema import Element, Info, Infos, closed
 from nntrainer.ntuples.inplace.walk import Walk
 
-LIST_VERSION = 5
-NOTHING = counted(U16.pack(LIST_VERSION), TOBJECT, b"\0", I32.pack(0))
+LIST_VERSIONS = (4, 5)
+NOTHING = counted(U16.pack(LIST_VERSIONS[-1]), TOBJECT, b"\0", I32.pack(0))
 _ELEMENTS = (
     "TStreamerElement",
     "TStreamerArtificial",
@@ -155,8 +155,8 @@ def with_infos(data: bytes, blobs: Sequence[bytes]) -> bytes:
     """
     walk = Walk(data, 0, {})
     version, at, end = walk.header(0)
-    if version != LIST_VERSION or end is None:
-        raise Unwalkable(f"the list of StreamerInfo is of version {version}, and only {LIST_VERSION} is known")
+    if version not in LIST_VERSIONS or end is None:
+        raise Unwalkable(f"its list of StreamerInfo is of version {version}; {LIST_VERSIONS} are known")
     at = walk.text(walk.tobject(at))
     more = b"".join(blobs)
     head = U32.pack(BYTE_COUNT | ((number(data, U32, 0, end) & BYTE_COUNT_MASK) + len(more)))

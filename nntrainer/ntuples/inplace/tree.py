@@ -75,9 +75,7 @@ class TreeRecord:
         self.infos = infos
         self.walk = walk = Walk(data, keylen, infos)
         walk.root.kind = kind
-        end = walk.object(kind, 0)
-        if end < len(data):
-            walk.unknown.append((end, len(data), f"{len(data) - end} bytes behind the tree"))
+        walk.object(kind, 0)  # bytes behind its end, which nothing reads, are copied as they are
         self.branches, self.leaves = self._array("fBranches"), self._array("fLeaves")
         entries = self._count("fEntries")
         if entries != int(entries) or entries < 0:
@@ -100,8 +98,9 @@ class TreeRecord:
     def _array(self, name: str) -> Array:
         member = self._members.get(name)
         if member is None or member.array is None:
-            reason = self.walk.unknown[0][2] if self.walk.unknown else f"it is a {self.kind}"
-            raise Unwalkable(f"its {name} cannot be found ({reason})")
+            if not self.walk.unknown:
+                raise Unwalkable(f"it is a {self.kind} and no tree")
+            raise Unwalkable(f"its {name} cannot be found ({self.walk.unknown[0][2]})")
         return member.array
 
     def _number(self, member: Member) -> tuple[Struct, float | int]:

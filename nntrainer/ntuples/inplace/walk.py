@@ -51,6 +51,9 @@ NEW_CLASS = 0xFFFFFFFF
 CLASS = 0x80000000
 IS_REFERENCED = 0x10
 DEEPEST = 100
+OLDEST_TREE = 5
+# Leaves that files often do not describe, with the bytes of each of the two numbers that they add to TLeaf.
+UNDESCRIBED = {"TLeafC": 4, "TLeafElement": 4, "TLeafG": 8}
 # Classes whose members are recorded while they are walked.
 RECORDED = ("TTree", "TBranch")
 
@@ -184,7 +187,8 @@ class Walk:
         elif tag & CLASS:
             target = (tag & ~CLASS) - self.origin
             if target not in self.classes:
-                raise Unwalkable(f"an object at {at} is of a class that was not introduced")
+                self.unknown.append((at, end, "an object is of a class that was not introduced"))
+                return end
             kind = self.classes[target]
             self.references.append(Reference(at + 4, target, True))
         else:
@@ -201,7 +205,8 @@ class Walk:
         if word > 1:
             target = word - self.origin
             if target not in self.objects and not any(begin <= target < end for begin, end, _ in self.unknown):
-                raise Unwalkable(f"a pointer at {at} points at no object")
+                self.unknown.append((at, at + 4, "a pointer points at no object"))
+                return at + 4
             self.references.append(Reference(at, target, False))
         return at + 4
 
@@ -281,11 +286,15 @@ class Walk:
             return self._old_branch(version, at)
         kind = closed(kind)
         info = self.infos.get((kind, version))
+        if info is None and kind in UNDESCRIBED and version == 1:
+            return self.skip(self.object("TLeaf", at), 2, UNDESCRIBED[kind])
         if version == 0 and end is not None:  # a class without a version of its own: its checksum follows
             checksum, at = number(self.data, U32, at, self.stop), at + 4
             info = next((i for (name, _), i in self.infos.items() if name == kind and i.checksum == checksum), None)
         if info is None:
             raise Unwalkable(f"no StreamerInfo describes {kind} version {version}")
+        if kind == "TTree" and version < OLDEST_TREE:
+            raise Unwalkable(f"TTree version {version} is too old; {OLDEST_TREE} and newer are known")
         for element in info.elements:
             start, self._array = at, None
             at = self._element(element, at, counters)

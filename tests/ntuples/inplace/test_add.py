@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def make(path: Path, entries: int = 1000, compression: Any = None, parts: int = 
     with uproot.recreate(path, compression=compression) as file:
         tree = file.mktree(name, {"n": "i4", "x": "f8", "m": "2 * 3 * float32", "jet_pt": "var * float32"})
         edges = np.unique(np.linspace(0, 1, parts + 1) ** 2 * entries).astype(int)
-        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        for start, stop in pairwise(edges):
             count = stop - start
             counts = rng.integers(0, 4, count)
             tree.extend(
@@ -254,7 +255,7 @@ def test_what_is_refused(tmp_path: Path, real_files: Path, monkeypatch: pytest.M
         file.mkrntuple("events", {"x": x})
         file["h"] = np.histogram([1.0])
     refused("'events' is an RNTuple|--mode friend", where=other, tree="events")
-    refused("'h' is a TH1D and no tree", where=other, tree="h")
+    refused("it is a TH1D and no tree", where=other, tree="h")
 
 
 def test_split_branches_hold_their_names(real_files: Path, plain_checker: Any) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import uproot
 
-from nntrainer.errors import InPlaceError
 from nntrainer.ntuples import add_branches
 from nntrainer.ntuples.inplace.keys import BIG_FILE
 from nntrainer.ntuples.inplace.layout import RootFile
