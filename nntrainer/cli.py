@@ -260,7 +260,9 @@ def export(
 @app.command()
 def inject(
     files: Annotated[list[str], typer.Argument(help="Ntuples to score: paths, globs or root:// addresses.")],
-    model: Annotated[list[Path] | None, typer.Option(help="ONNX model; one for each fold.")] = None,
+    model: Annotated[
+        list[Path] | None, typer.Option(help="ONNX model; one for each fold, also of several trainings.")
+    ] = None,
     run: Annotated[Path | None, typer.Option("--run-dir", help="Take the models of this run.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the scored files.")] = Path("scored"),
     tree: Annotated[list[str] | None, typer.Option(help="Tree to score; '*' for all. May be repeated.")] = None,
@@ -307,17 +309,17 @@ def inject(
         [
             each.file,
             each.tree,
+            each.branch,
             *(f"{n:,}" for n in (each.events, each.scored, each.defaulted, each.seen)),
             f"{each.seconds:.1f} s",
             "" if each.skipped else each.output,
         ]
         for each in done
     ]
-    columns = ["file", "tree", ">events", ">scored", ">not selected", ">seen in training", ">time", "output"]
+    columns = ["file", "tree", "branch", ">events", ">scored", ">not selected", ">seen in training", ">time", "output"]
     print_table("Scored", columns, rows)
-    for each in done:
-        if each.skipped:
-            print(f"skipped: {each.skipped}")
+    for skipped in dict.fromkeys(each.skipped for each in done if each.skipped):
+        print(f"skipped: {skipped}")
 
 
 @app.command()

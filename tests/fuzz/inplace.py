@@ -225,7 +225,7 @@ def run(
                     outcome = "accepted"
                 except InPlaceError as error:
                     outcome = "refused"
-                    if "\n" in str(error):
+                    if kind == "file" and not str(error).isprintable():
                         outcome = "FOUND a message of several lines"
                 except Exception as error:
                     outcome = f"FOUND {type(error).__name__} {str(error)[:80]}"

@@ -477,6 +477,29 @@ def test_inplace_on_the_ntuple_itself(ntuple: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("mode", ["friend", "inplace"])
+def test_several_trainings_in_one_pass(ntuple: Path, tmp_path: Path, mode: str) -> None:
+    two = make_config(inject={"branch": "sig"})
+    three = make_config(labels=["ttH", "ttb", "ttc"], inject={"branch": "dnn", "default": 5}, preparation={"folds": 2})
+    models = [*make_models(tmp_path / "two", two), *make_models(tmp_path / "three", three)]
+    trees = ["nominal", "syst/JES__1up"]
+    results = inject(models, [str(ntuple)], output=tmp_path / "out", trees=trees, mode=mode)
+    assert [(result.tree, result.branch) for result in results] == [(t, b) for t in trees for b in ("sig", "dnn")]
+    for tree in trees:
+        raw, there = read(ntuple, tree), read(results[0].output, tree + ("_nn" if mode == "friend" else ""))
+        event_id = ["eventNumber"] if mode == "friend" else []
+        new = ["sig_score", "sig_fold", "dnn_ttH", "dnn_ttb", "dnn_ttc", "dnn_fold"]
+        assert [name for name in there if name not in raw or name in event_id] == [*event_id, *new]
+        chosen = raw["n"] > 0
+        for name, fold, default in (("sig_score", there["sig_fold"], -99), ("dnn_ttH", there["dnn_fold"], 5)):
+            assert np.array_equal(there[name], np.where(chosen, expected(raw, fold), default))
+        assert set(there["dnn_fold"][chosen].tolist()) == {0, 1}
+    with uproot.open(results[0].output) as file:
+        assert json.loads(str(file["dnn_provenance"]))["config_digest"] == three.digest()
+        assert json.loads(str(file["sig_provenance"]))["config_digest"] == two.digest()
+    refused(lambda: inject(models, [str(ntuple)], output=tmp_path, branch="x"), "'x_...'", "inject.branch")
+
+
 def test_inplace_refuses(ntuple: Path, tmp_path: Path) -> None:
     models, out, file = make_models(tmp_path, make_config()), tmp_path / "out", str(ntuple)
 
