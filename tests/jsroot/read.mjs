@@ -64,12 +64,12 @@ function tail(tree) {
     if (ArrayBuffer.isView(value)) return Array.from(value);
     if (Array.isArray(value)) return value.map(describe);
     if (value === tree) return 'the tree';
-    if (value._typename?.startsWith('TBranch') || value._typename?.startsWith('TLeaf')) return `${value._typename} ${value.fName}`;
+    if ((value._typename?.startsWith('TBranch') && !value.fRefTable) || value._typename?.startsWith('TLeaf')) return `${value._typename} ${value.fName}`;
     if (seen.has(value)) return `object ${seen.get(value)}`;
     seen.set(value, seen.size);
     return Object.fromEntries(Object.keys(value).filter(key => !key.startsWith('$')).map(key => [key, describe(value[key])]));
   };
-  const members = ['fTitle', 'fAliases', 'fIndexValues', 'fIndex', 'fTreeIndex', 'fFriends', 'fUserInfo', 'fNvar'];
+  const members = ['fTitle', 'fAliases', 'fIndexValues', 'fIndex', 'fTreeIndex', 'fFriends', 'fUserInfo', 'fBranchRef', 'fNvar'];
   return Object.fromEntries(members.map(key => [key, describe(tree[key] ?? null)]));
 }
 

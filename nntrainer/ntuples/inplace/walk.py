@@ -386,7 +386,7 @@ class Walk:
             return self.skip(at, element.length, stored_size(element, kind - 20))
         if kind - 40 in BASIC or kind - 40 in (DOUBLE32, FLOAT16):
             return self._counted_values(element, at, counters)
-        several = element.length if kind > 80 else 1
+        several = element.length if 80 < kind < 100 else 1
         for _ in range(several):
             if kind % 20 + 60 in IN_PLACE and 60 < kind < 100:
                 at = self.object(name, at)

@@ -13,10 +13,14 @@ import uproot
 
 from nntrainer.errors import InPlaceError
 from nntrainer.ntuples import add_branches
-from nntrainer.ntuples.inplace import InPlace, keys, layout
+from nntrainer.ntuples.inplace import BranchType, InPlace, keys, layout
+from nntrainer.ntuples.inplace.baskets import Baskets
+from nntrainer.ntuples.inplace.branch import IO_FEATURES, Versions, branch_item
+from nntrainer.ntuples.inplace.clusters import Clusters
 from nntrainer.ntuples.inplace.compression import decompress
 from nntrainer.ntuples.inplace.fields import BYTE_COUNT, I32, TOBJECT, U16, U32, counted, packed_string
 from nntrainer.ntuples.inplace.layout import RootFile
+from nntrainer.ntuples.inplace.streamers import missing_blobs, with_infos
 from nntrainer.ntuples.inplace.walk import CLASS, NEW_CLASS
 
 SAMPLES = ["uproot-sample-5.30.00-zlib", "uproot-sample-6.16.00-lz4"]
@@ -96,8 +100,30 @@ def rich_tail(start: int, keylen: int, branch: int, leaf: int) -> bytes:
         tail.data += U32.pack(shared[0])
 
     tail.list_of(inner, text, again, 1, lambda: tail.named(b"last", b""))
-    tail.data += U32.pack(0)  # fBranchRef
+    branch_ref(tail, branch)
     return tail.data
+
+
+def branch_ref(tail: Tail, branch: int) -> None:
+    """Stream a TBranchRef with a TRefTable, whose parents are branches and whose owner is the tree."""
+    # A TBranch as this package writes it, without entries: what it has behind `class TBranch`.
+    baskets = Baskets(None, b"t", b"TRefTable", BranchType(np.dtype("i4")), 0, Clusters(()))  # type: ignore[arg-type]
+    item, _ = branch_item(baskets, Versions(13, 2, IO_FEATURES), 1)
+    plain = item[8 + len(b"TBranch\0") :]
+    tag = tail.open(b"TBranchRef")
+    head = tail.here
+    tail.data += U32.pack(0) + U16.pack(1) + plain
+    inner = tail.open(b"TRefTable")
+    body = tail.here
+    tail.data += U32.pack(0) + U16.pack(3) + TOBJECT + I32.pack(0)
+    parents = tail.open(b"TObjArray")
+    items = U32.pack(branch) + U32.pack(0)
+    tail.data += counted(U16.pack(3), TOBJECT, b"\0", I32.pack(2), I32.pack(0), items)
+    tail.close(parents)
+    tail.data += U32.pack(1)
+    tail.data += counted(U16.pack(9), I32.pack(1), packed_string(b"a-guid"))
+    for at in (inner, body, tag, head):
+        tail.close(at)
 
 
 def with_tail(source: Path, target: Path, make: Any) -> None:
@@ -114,8 +140,19 @@ def with_tail(source: Path, target: Path, make: Any) -> None:
         end = make(len(body), tree.key.keylen, branch.start + origin, leaf.start + origin)
         data = U32.pack(BYTE_COUNT | (len(body) + len(end) - 4)) + body[4:] + end
         root = file._file.root_directory()
+        key, infos = file._info_record or (tree.key, b"")
+        classes = [
+            ("TBranchRef", 1),
+            ("TRefTable", 3),
+            ("TBranch", 13),
+            ("ROOT::TIOFeatures", 1),
+            ("TLeafI", 1),
+            ("TObjString", 1),
+        ]
+        infos = with_infos(infos, missing_blobs(file._infos or {}, classes))
+        info = file._file.append(key, infos, len(infos))
         placed = file._file.append(tree.key, data, len(data))
-        file._file.commit([(root, file._file.replace_keys(root, {tree.place: placed}))], None)
+        file._file.commit([(root, file._file.replace_keys(root, {tree.place: placed}))], info)
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -145,6 +182,8 @@ def test_what_follows_the_branches_is_re_based(
     assert (shared["fName"], last["fName"], text["fString"]) == ("shared", "last", "a text")
     assert again.startswith("object ") and itself == "the tree"
     assert branch.startswith("TBranch ") and leaf.startswith("TLeaf")
+    table = found["tail"]["fBranchRef"]["fRefTable"]
+    assert table["fParents"]["arr"] == [branch, None] and table["fOwner"] == "the tree"
     # And a second time, and with a branch in front of it unhooked.
     checker.add(target, "sample", {"more": np.zeros(30, "f4")})
     checker.add(target, "sample", {"nn": np.ones(30, "f4")}, overwrite=True)
