@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from struct import Struct
 
 from nntrainer.ntuples.inplace.clusters import Clusters, clusters_of
@@ -15,6 +16,7 @@ from nntrainer.ntuples.inplace.fields import BYTE_COUNT, BYTE_COUNT_MASK, F64, I
 from nntrainer.ntuples.inplace.schema import Infos
 from nntrainer.ntuples.inplace.walk import CLASS, NEW_CLASS, Array, Member, Node, Reference, Walk
 
+LARGEST_COUNT = 2**62
 _COUNTERS = {4: I64, 8: F64, 16: I64}
 
 
@@ -115,7 +117,7 @@ class TreeRecord:
         if member is None:
             raise Unwalkable(f"it has no {name}")
         value = self._number(member)[1]
-        if value != value or abs(value) > 2**62:
+        if value != value or abs(value) > LARGEST_COUNT:
             raise Unwalkable(f"its {name} is {value}")
         return value
 
@@ -227,7 +229,8 @@ class TreeRecord:
             form, value = self._number(self._members[name])
             value += sum(getattr(item, more) for item in items)
             value -= sum(self._number(node.members[name])[1] for node in gone if name in node.members)
-            form.pack_into(data, self._members[name].start, value if form is F64 else max(0, int(value)))
+            value = min(max(0, value), LARGEST_COUNT) if isfinite(value) else 0
+            form.pack_into(data, self._members[name].start, value if form is F64 else int(value))
         return bytes(data)
 
     def _leaves_of(self, nodes: Sequence[Node]) -> list[int]:
