@@ -500,6 +500,25 @@ def test_several_trainings_in_one_pass(ntuple: Path, tmp_path: Path, mode: str) 
     refused(lambda: inject(models, [str(ntuple)], output=tmp_path, branch="x"), "'x_...'", "inject.branch")
 
 
+def test_inplace_from_the_command_line(ntuple: Path, tmp_path: Path) -> None:
+    models = [option for model in make_models(tmp_path, make_config()) for option in ("--model", str(model))]
+
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "nntrainer", "inject", str(ntuple), *models, "--mode", "inplace", *options]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    raw = read(ntuple, "nominal")
+    assert run("--output", str(tmp_path / "out")).returncode == 0
+    assert list(read(tmp_path / "out" / "data.root", "nominal")) == [*raw, "nn_score", "nn_fold"]
+    assert run("--replace").returncode == 0
+    again = run("--replace")
+    assert again.returncode == 2
+    assert "already has a branch 'nn_score'" in " ".join(again.stderr.split())
+    assert "Traceback" not in again.stderr
+    assert run("--replace", "--overwrite-branch").returncode == 0
+    assert list(read(ntuple, "nominal")) == [*raw, "nn_score", "nn_fold"]
+
+
 def test_inplace_refuses(ntuple: Path, tmp_path: Path) -> None:
     models, out, file = make_models(tmp_path, make_config()), tmp_path / "out", str(ntuple)
 

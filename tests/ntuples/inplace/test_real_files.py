@@ -37,7 +37,7 @@ def test_every_tree(name: str, real_files: Path, checker: Any, helpers: Any) -> 
     trees = helpers.trees(source)
     assert trees
     for tree in trees:
-        if not tree.endswith((";1", ";6")) and tree != "MetaData;5" or tree == "MetaData;1":
+        if (not tree.endswith((";1", ";6")) and tree != "MetaData;5") or tree == "MetaData;1":
             continue  # of five or six cycles the first and the last; the last only of one with 3572 branches
         with uproot.open(source) as file:
             entries = file[tree].num_entries
