@@ -8,7 +8,7 @@ key=$(cat tests/jsroot/package.json tests/jsroot/package-lock.json | sha256sum |
 target=${XDG_CACHE_HOME:-$HOME/.cache}/nntrainer/jsroot/$key
 if [ ! -d "$target" ]; then
   [ "${1:-}" != --check ] || exit 1
-  command -v npm >/dev/null || { echo "JSROOT needs npm and Node.js 20 or newer, which are not there" >&2; exit 1; }
+  command -v npm >/dev/null || { echo "JSROOT needs npm and Node.js, which are not there" >&2; exit 1; }
   mkdir -p "$(dirname "$target")"
   aside=$(mktemp -d "$target.XXXXXX")
   trap 'rm -rf "$aside"' EXIT

@@ -72,6 +72,8 @@ class TreeBranches:
         Raises:
             InPlaceError: a name cannot be one, is taken, or is that of a branch that cannot be unhooked.
         """
+        if not branches:
+            raise InPlaceError(f"{self._where}: no branch is given")
         for name, kind in branches.items():
             if not name or not name.isprintable() or _FORBIDDEN & set(name):
                 raise InPlaceError(f"{self._where}: '{name}' cannot be the name of a branch")
@@ -181,8 +183,9 @@ class InPlace:
             InPlaceError: there is none, it is an RNTuple, or its record is damaged or unknown.
         """
         with _told(self.path, f"tree '{path}': "):
-            name, _, cycle = path.partition(";")
-            directory, place, key = self._find(name, int(cycle) if cycle.isdigit() else None)
+            name, _, cycle = path.rpartition(";")
+            known = bool(name) and cycle.isdecimal() and cycle.isascii()
+            directory, place, key = self._find(name, int(cycle)) if known else self._find(path, None)
             if any(each.key == key for each in self._trees):
                 raise InPlaceError(f"{self.path}: tree '{path}' is opened twice")
             kind = key.kind_name
@@ -263,7 +266,7 @@ class InPlace:
     ) -> tuple[Directory, int, Key] | None:
         """Look for an object in a directory and those below; a name may have slashes of its own."""
         _, entries = self._file.keys(directory)
-        name = "/".join(parts).encode()
+        name = "/".join(parts).encode("utf-8", "surrogateescape")
         hits = [
             (key.cycle, place, key)
             for place, (key, _) in enumerate(entries)
@@ -273,7 +276,7 @@ class InPlace:
             _, place, key = max(hits, key=lambda hit: hit[0])
             return directory, place, key
         for split in range(len(parts) - 1, 0, -1):
-            name = "/".join(parts[:split]).encode()
+            name = "/".join(parts[:split]).encode("utf-8", "surrogateescape")
             for key, _ in entries:
                 if key.name == name and key.kind.startswith(b"TDirectory"):
                     below = self._file.directory(key.seek, key.keylen)

@@ -233,6 +233,10 @@ def test_what_is_refused(tmp_path: Path, real_files: Path, monkeypatch: pytest.M
     refused("'' cannot be the name of a branch", **{"": x})
     refused("no tree 'nominl'|Did you mean 'nominal'?", tree="nominl")
     refused("no tree 'nominal;7'", tree="nominal;7")
+    refused("no tree 'nominal;x'", tree="nominal;x")
+    refused("no tree", tree="nominal\udcff")
+    with pytest.raises(InPlaceError, match="no branch is given"):
+        add_branches(path, "nominal", {})
     refused("no such file", where=tmp_path / "none.root")
     refused("files on this machine", where="root://host//f.root")
     assert path.read_bytes() == before
