@@ -13,6 +13,9 @@ import pytest
 
 from nntrainer.errors import InPlaceError
 from nntrainer.ntuples import add_branches
+from nntrainer.ntuples.inplace import InPlace
+from nntrainer.ntuples.inplace.fields import I64
+from nntrainer.ntuples.inplace.tree import TreeRecord
 
 SCRIPT = Path(__file__).parents[2] / "fuzz" / "inplace.py"
 
@@ -44,3 +47,20 @@ def test_names_of_a_damaged_file_stay_in_one_line(real_files: Path, tmp_path: Pa
     with pytest.raises(InPlaceError) as caught:
         add_branches(path, "events", {"nn": np.zeros(2304, "f4")})
     assert str(caught.value).isprintable()
+
+
+def test_sums_of_bytes_out_of_all_range(real_files: Path, tmp_path: Path) -> None:
+    """Found after 25,040 cases: what a branch that goes claims to hold made the sum too large for its place."""
+    path = tmp_path / "f.root"
+    shutil.copyfile(real_files / "uproot-Zmumu.root", path)
+    with InPlace(path) as file:
+        record = file.tree("events").record
+    data = bytearray(record.data)
+    I64.pack_into(data, record.walk.root.members["fTotBytes"].start, 2**63 - 1)
+    for name, value in (("Type", -(2**63)), ("Run", 2**63 - 1)):
+        I64.pack_into(data, record.names[name].members["fTotBytes"].start, value)
+        changed = TreeRecord(bytes(data), record.keylen, record.kind, record.infos)
+        again = TreeRecord(changed.rewritten([], [name], record.keylen), record.keylen, record.kind, record.infos)
+        total = I64.unpack_from(again.data, again.walk.root.members["fTotBytes"].start)[0]
+        assert 0 <= total <= 2**62
+        assert name not in again.names
