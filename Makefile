@@ -23,7 +23,14 @@ demo: venv ## Generate toy ntuples and run the main job on the local site
 
 .PHONY: test
 test: venv ## Run all tests
+	@scripts/jsroot.sh >/dev/null || echo "The tests that read ROOT files with JSROOT will be skipped" >&2
 	$(BIN)/python -m pytest
+
+.PHONY: fuzz
+fuzz: venv ## Fuzz the parser of ROOT records: MINUTES=20, FILES=... (small ROOT files)
+	$(BIN)/python tests/fuzz/inplace.py --minutes $(MINUTES) $(FILES)
+MINUTES ?= 20
+FILES ?= $(addprefix ../shared/data/root/uproot-,HZZ-objects.root HZZ.root Zmumu.root issue434.root sample-*.root)
 
 .PHONY: test-containers test-condor test-k8s
 test-containers: venv ## Build the cpu image and test it with Docker and Apptainer (root on Debian, as the next two)

@@ -260,16 +260,24 @@ def export(
 @app.command()
 def inject(
     files: Annotated[list[str], typer.Argument(help="Ntuples to score: paths, globs or root:// addresses.")],
-    model: Annotated[list[Path] | None, typer.Option(help="ONNX model; one for each fold.")] = None,
+    model: Annotated[
+        list[Path] | None, typer.Option(help="ONNX model; one for each fold, also of several trainings.")
+    ] = None,
     run: Annotated[Path | None, typer.Option("--run-dir", help="Take the models of this run.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the scored files.")] = Path("scored"),
     tree: Annotated[list[str] | None, typer.Option(help="Tree to score; '*' for all. May be repeated.")] = None,
-    mode: Annotated[str | None, typer.Option(help="friend or copy.")] = None,
+    mode: Annotated[str | None, typer.Option(help="friend, copy or inplace.")] = None,
     branch: Annotated[str | None, typer.Option(help="Prefix of the score branches.")] = None,
     suffix: Annotated[str | None, typer.Option(help="Suffix of a friend tree's name.")] = None,
     default: Annotated[float | None, typer.Option(help="Score of events outside the selection.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads of ONNX Runtime; 0 for all cores.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="In place: add the branches to the ntuples themselves.")
+    ] = False,
+    overwrite_branch: Annotated[
+        bool, typer.Option("--overwrite-branch", help="In place: score branches that exist give way to new ones.")
+    ] = False,
 ) -> None:
     """Score ntuples with exported models, without TensorFlow."""
     from nntrainer.files import expand
@@ -290,6 +298,8 @@ def inject(
         output=output,
         progress=for_terminal(),
         overwrite=overwrite,
+        replace=replace,
+        overwrite_branch=overwrite_branch or None,
         default=default,
         branch=branch,
         suffix=suffix,
@@ -299,17 +309,17 @@ def inject(
         [
             each.file,
             each.tree,
+            each.branch,
             *(f"{n:,}" for n in (each.events, each.scored, each.defaulted, each.seen)),
             f"{each.seconds:.1f} s",
             "" if each.skipped else each.output,
         ]
         for each in done
     ]
-    columns = ["file", "tree", ">events", ">scored", ">not selected", ">seen in training", ">time", "output"]
+    columns = ["file", "tree", "branch", ">events", ">scored", ">not selected", ">seen in training", ">time", "output"]
     print_table("Scored", columns, rows)
-    for each in done:
-        if each.skipped:
-            print(f"skipped: {each.skipped}")
+    for skipped in dict.fromkeys(each.skipped for each in done if each.skipped):
+        print(f"skipped: {skipped}")
 
 
 @app.command()

@@ -40,6 +40,10 @@ class InjectError(NNTrainerError):
     """Scores cannot be written beside or into an ntuple."""
 
 
+class InPlaceError(InjectError):
+    """A ROOT file cannot take a branch in place: damaged, foreign, read-only, or of a structure that is not known."""
+
+
 class RunError(NNTrainerError):
     """A run directory is missing, damaged or belongs to another configuration."""
 

@@ -284,9 +284,12 @@ class Inject(Closed):
 
     files: Strings | None = Field(None, description="Ntuples to score; those of data.samples if absent.")
     trees: Strings | None = Field(None, description="Trees to score; data.tree if absent, '*' for all.")
-    mode: Literal["friend", "copy"] = Field("friend", description="A friend tree, or a new file with everything.")
+    mode: Literal["friend", "copy", "inplace"] = Field(
+        "friend", description="A friend tree, a file with everything written anew, or a copy with branches added."
+    )
     branch: Name = Field("nn", description="Prefix of the score branches.")
     suffix: str = Field("_nn", pattern=r"^\w+$", description="Suffix of a friend tree's name.")
+    overwrite_branch: bool = Field(False, description="In place: score branches that exist give way to new ones.")
     default: float = Field(-99.0, description="Score of events that the selection leaves out.")
     score_seen_events: bool = Field(False, description="With fractions: score events the model was trained on, too.")
     directory: Path | None = Field(None, description="Where scored files go; 'scored' in the run if absent.")

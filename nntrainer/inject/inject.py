@@ -15,24 +15,27 @@ import numpy as np
 from nntrainer.dataset.build import build, required_branches
 from nntrainer.dataset.inputs import network_arrays
 from nntrainer.errors import InjectError, InputError, nearest, one_of
-from nntrainer.inject.models import Ensemble, load_models
-from nntrainer.inject.score import NO_FOLD, Scores, score
+from nntrainer.files import is_remote
+from nntrainer.inject.models import Ensemble, load_ensembles
+from nntrainer.inject.score import NO_FOLD, score
+from nntrainer.ntuples.inplace.writer import InPlaceWriter, recover
 from nntrainer.ntuples.reader import NtupleTree, identity, list_trees, open_tree
 from nntrainer.ntuples.writers import CopyWriter, FriendWriter, ScoreWriter
 from nntrainer.progress import Progress, silent
 from nntrainer.provenance import git_commit
 
-MODES = ("friend", "copy")
+MODES = ("friend", "copy", "inplace")
 
 
 @dataclass(frozen=True)
 class Injected:
-    """One scored tree.
+    """One tree scored by the models of one training.
 
     Attributes:
         file: the ntuple.
         tree: its tree.
         output: the file written.
+        branch: prefix of the score branches.
         events: entries.
         scored: entries with a score.
         defaulted: entries with the default, because the selection leaves them out.
@@ -44,6 +47,7 @@ class Injected:
     file: str
     tree: str
     output: Path
+    branch: str
     events: int
     scored: int
     defaulted: int
@@ -53,15 +57,12 @@ class Injected:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """The models, and what the caller said or else their configuration says."""
+class _Scorer:
+    """The models of one training, how their branches are called, and the score of events without one."""
 
     ensemble: Ensemble
-    mode: str
     branch: str
-    suffix: str
     default: float
-    progress: Progress
 
     @property
     def scores(self) -> list[str]:
@@ -73,16 +74,71 @@ class _Job:
         """The branch that tells which model gave the score."""
         return f"{self.branch}_fold"
 
+    def branches(self) -> dict[str, np.dtype[Any]]:
+        """The new branches with their types."""
+        return {name: np.dtype("f4") for name in self.scores} | {self.fold: np.dtype("i4")}
+
+    def required(self, tree: NtupleTree) -> list[str]:
+        """Return the branches that the features need."""
+        return required_branches(self.ensemble.config, None, tree.branches, with_weight=False)
+
+    def columns(self, tree: NtupleTree, arrays: dict[str, Any], start: int, stop: int, count: _Count) -> _Columns:
+        """Return the event numbers and new branches of some entries."""
+        config = self.ensemble.config
+        try:
+            rows = build(config, arrays, with_weight=False, start=start, entries=stop - start)
+        except InputError as error:
+            raise InputError(f"{tree.path}: tree '{tree.name}': {error}") from None
+        inputs = network_arrays(config, rows.events, rows.objects)
+        with_seen = config.inject.score_seen_events
+        scores = score(self.ensemble, inputs, rows.event_number, rows.selected, with_seen=with_seen)
+        scores.values[scores.fold == NO_FOLD] = self.default
+        count.scored += int((scores.fold != NO_FOLD).sum())
+        count.seen += int(scores.left_out.sum())
+        new = dict(zip(self.scores, np.ascontiguousarray(scores.values.T), strict=True))
+        return rows.event_number, new | {self.fold: scores.fold}
+
+
+@dataclass
+class _Count:
+    """Entries of a tree with a score, and those left out because the only model has seen them."""
+
+    scored: int = 0
+    seen: int = 0
+
+
+_Columns = tuple[np.ndarray, dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """The models, and what the caller said or else their configuration says."""
+
+    scorers: tuple[_Scorer, ...]
+    mode: str
+    suffix: str
+    overwrite_branch: bool
+    progress: Progress
+
+    @property
+    def chunk_events(self) -> int:
+        """Entries read at a time."""
+        return min(scorer.ensemble.config.data.chunk_events for scorer in self.scorers)
+
     def branches(self, event_id: bool) -> dict[str, np.dtype[Any]]:
         """The new branches with their types."""
         types: dict[str, np.dtype[Any]] = {"eventNumber": np.dtype("u8")} if event_id else {}
-        return types | {name: np.dtype("f4") for name in self.scores} | {self.fold: np.dtype("i4")}
+        for scorer in self.scorers:
+            types |= scorer.branches()
+        return types
 
     def writer(self, file: str, target: Path) -> ScoreWriter:
         """Return what writes the scores of a file."""
         if self.mode == "friend":
             return FriendWriter(target, self.suffix)
-        return CopyWriter(target, file, self.ensemble.config.data.chunk_events)
+        if self.mode == "inplace":
+            return InPlaceWriter(target, file, self.overwrite_branch)
+        return CopyWriter(target, file, self.chunk_events)
 
 
 def inject(
@@ -97,50 +153,84 @@ def inject(
     default: float | None = None,
     threads: int = 0,
     overwrite: bool = False,
+    replace: bool = False,
+    overwrite_branch: bool | None = None,
     progress: Progress | None = None,
 ) -> list[Injected]:
     """Score ntuples; each event by the model that never saw it, in memory bounded by the chunk.
 
     Args:
-        models: the ONNX files, one for each fold.
-        files: the ntuples; they are only read.
+        models: the ONNX files, one for each fold; also of several trainings, whose scores are written in one pass.
+        files: the ntuples; they are only read, unless they are to be replaced.
         output: directory of the scored files: ``<stem>.friend.root``, or ``<name>`` for copies.
         trees: names or patterns such as ``*``; those of the configuration if absent. A tree that only a pattern
             names and that lacks a branch the features need is not scored, and reported as skipped.
-        mode: ``friend`` or ``copy``; like the following ones, that of the configuration if absent.
+        mode: ``friend``, ``copy`` (everything is written again) or ``inplace`` (branches are added to a copy of the
+            bytes); like the following ones, that of the configuration if absent.
         branch: prefix of the score branches ``<branch>_score``, or ``<branch>_<label>`` for several classes;
             ``<branch>_fold`` tells which model gave the score (-1: none).
         suffix: suffix of a friend tree's name.
         default: score of events outside the selection, and with fractions of events that the model has seen.
         threads: threads of ONNX Runtime; 0 for all cores.
         overwrite: replace outputs that exist.
+        replace: in place: add the branches to the ntuples themselves.
+        overwrite_branch: in place: unhook branches of the new names.
         progress: told how far the work has come.
 
     Returns:
-        One entry a tree.
+        One entry for each tree and training.
 
     Raises:
         InjectError: models do not fit together, or an output exists or cannot be written.
         InputError: a file, tree or branch is missing or damaged.
     """
-    ensemble = load_models([Path(path) for path in models], threads)
-    block = ensemble.config.inject
+    ensembles = load_ensembles([Path(path) for path in models], threads)
+    block = ensembles[0].config.inject
     mode = mode or block.mode
     if mode not in MODES:
         raise InjectError(f"--mode '{mode}' is not known; allowed are {one_of(MODES)}.{nearest(mode, MODES)}")
+    if replace and mode != "inplace":
+        raise InjectError(
+            f"--replace changes the ntuples themselves, which --mode {mode} never does; say --mode inplace"
+        )
     job = _Job(
-        ensemble,
+        _scorers(ensembles, branch, default),
         mode,
-        branch or block.branch,
         block.suffix if suffix is None else suffix,
-        block.default if default is None else default,
+        block.overwrite_branch if overwrite_branch is None else overwrite_branch,
         progress or silent(),
     )
-    if job.fold in job.scores:
-        raise InjectError(f"the label 'fold' would give the branch '{job.fold}' twice; call the label something else")
-    targets = _targets(files, Path(output), mode, overwrite)
-    wanted = tuple(trees or block.trees or (ensemble.config.data.tree,))
+    targets = _originals(files) if replace else _targets(files, Path(output), mode, overwrite)
+    wanted = tuple(trees or block.trees or (ensembles[0].config.data.tree,))
     return [result for file, target in targets.items() for result in _file(job, file, target, wanted)]
+
+
+def _scorers(ensembles: Sequence[Ensemble], branch: str | None, default: float | None) -> tuple[_Scorer, ...]:
+    """Return the trainings with the names of their branches, which must differ."""
+    scorers: list[_Scorer] = []
+    for ensemble in ensembles:
+        block = ensemble.config.inject
+        scorer = _Scorer(ensemble, branch or block.branch, block.default if default is None else default)
+        if scorer.fold in scorer.scores:
+            raise InjectError(
+                f"the label 'fold' would give the branch '{scorer.fold}' twice; call the label something else"
+            )
+        for other in scorers:
+            if set(other.branches()) & set(scorer.branches()):
+                raise InjectError(
+                    f"{ensemble.models[0].path} and {other.ensemble.models[0].path} would both write branches "
+                    f"'{scorer.branch}_...'; give the trainings different inject.branch, or score with one at a time"
+                )
+        scorers.append(scorer)
+    return tuple(scorers)
+
+
+def _originals(files: Sequence[str]) -> dict[str, Path]:
+    """Return the files themselves as outputs; a change that was interrupted is taken back first."""
+    for file in files:
+        if not is_remote(file):
+            recover(file)
+    return {file: Path(file) for file in dict.fromkeys(files)}
 
 
 def _targets(files: Sequence[str], output: Path, mode: str, overwrite: bool) -> dict[str, Path]:
@@ -157,7 +247,10 @@ def _targets(files: Sequence[str], output: Path, mode: str, overwrite: bool) -> 
                     f"{other} and {file} would both be scored into {target}; score them into two directories"
                 )
         if "://" not in file and Path(file).exists() and target.exists() and target.samefile(file):
-            raise InjectError(f"{file}: --output {output} is where the ntuple itself lies; give another directory")
+            hint = ", or say --replace" if mode == "inplace" else ""
+            raise InjectError(
+                f"{file}: --output {output} is where the ntuple itself lies; give another directory{hint}"
+            )
         if target.exists() and not overwrite:
             raise InjectError(f"{target}: exists already; remove it, give another --output, or say --overwrite")
         targets[file] = target
@@ -170,18 +263,19 @@ def _file(job: _Job, file: str, target: Path, wanted: Sequence[str]) -> list[Inj
     with job.writer(file, target) as writer:
         for name, named in trees.items():
             with open_tree(file, name) as tree:
-                branches = required_branches(job.ensemble.config, None, tree.branches, with_weight=False)
+                branches = list(dict.fromkeys(name for scorer in job.scorers for name in scorer.required(tree)))
                 try:
                     tree.require(branches)
                 except InputError as error:
                     if named:
                         raise
-                    results.append(Injected(file, name, target, tree.entries, 0, 0, 0, 0.0, str(error)))
+                    results += _injected(job, tree, target, [_Count() for _ in job.scorers], 0.0, str(error))
                 else:
-                    results.append(_tree(job, tree, branches, target, writer))
+                    results += _tree(job, tree, branches, target, writer)
         if all(result.skipped for result in results):
             raise InputError(results[0].skipped)
-        writer.note(f"{job.branch}_provenance", json.dumps(_provenance(job, file)))
+        for scorer in job.scorers:
+            writer.note(f"{scorer.branch}_provenance", json.dumps(_provenance(scorer, file)))
     return results
 
 
@@ -198,49 +292,45 @@ def _trees(file: str, wanted: Sequence[str]) -> dict[str, bool]:
     return names
 
 
-def _tree(job: _Job, tree: NtupleTree, names: Sequence[str], target: Path, writer: ScoreWriter) -> Injected:
+def _tree(job: _Job, tree: NtupleTree, names: Sequence[str], target: Path, writer: ScoreWriter) -> list[Injected]:
     started = time.monotonic()
     writer.begin(tree, job.branches(writer.event_id))
-    scored = seen = 0
+    counts = [_Count() for _ in job.scorers]
     job.progress.start(f"score {Path(tree.path).name}", tree.entries)
-    for start, stop in tree.spans(job.ensemble.config.data.chunk_events):
-        event_number, scores = _chunk(job, tree, names, start, stop)
-        scores.values[scores.fold == NO_FOLD] = job.default
-        columns = dict(zip(job.scores, np.ascontiguousarray(scores.values.T), strict=True))
-        columns[job.fold] = scores.fold
-        if writer.event_id:
-            columns["eventNumber"] = event_number
+    for start, stop in tree.spans(job.chunk_events):
+        arrays = tree.read(names, start, stop)
+        columns: dict[str, np.ndarray] = {}
+        for scorer, count in zip(job.scorers, counts, strict=True):
+            event_number, new = scorer.columns(tree, arrays, start, stop, count)
+            if writer.event_id:
+                columns.setdefault("eventNumber", event_number)
+            columns |= new
         writer.extend(tree, start, stop, columns)
-        scored += int((scores.fold != NO_FOLD).sum())
-        seen += int(scores.left_out.sum())
         job.progress.advance(stop - start)
     job.progress.finish()
-    seconds = time.monotonic() - started
-    defaulted = tree.entries - scored - seen
-    return Injected(tree.path, tree.name, target, tree.entries, scored, defaulted, seen, seconds)
+    return _injected(job, tree, target, counts, time.monotonic() - started)
 
 
-def _chunk(job: _Job, tree: NtupleTree, names: Sequence[str], start: int, stop: int) -> tuple[np.ndarray, Scores]:
-    """Return the event numbers and scores of some entries."""
-    config = job.ensemble.config
-    arrays = tree.read(names, start, stop)
-    try:
-        rows = build(config, arrays, with_weight=False, start=start, entries=stop - start)
-    except InputError as error:
-        raise InputError(f"{tree.path}: tree '{tree.name}': {error}") from None
-    inputs = network_arrays(config, rows.events, rows.objects)
-    with_seen = config.inject.score_seen_events
-    return rows.event_number, score(job.ensemble, inputs, rows.event_number, rows.selected, with_seen=with_seen)
+def _injected(
+    job: _Job, tree: NtupleTree, target: Path, counts: Sequence[_Count], seconds: float, skipped: str = ""
+) -> list[Injected]:
+    """Return what to tell of a tree: one entry a training."""
+    results = []
+    for scorer, count in zip(job.scorers, counts, strict=True):
+        left = 0 if skipped else tree.entries - count.scored - count.seen
+        outcome = (tree.entries, count.scored, left, count.seen, seconds, skipped)
+        results.append(Injected(tree.path, tree.name, target, scorer.branch, *outcome))
+    return results
 
 
-def _provenance(job: _Job, file: str) -> dict[str, Any]:
+def _provenance(scorer: _Scorer, file: str) -> dict[str, Any]:
     """Return what made the scores, as plain data."""
-    first = job.ensemble.models[0].metadata
+    first = scorer.ensemble.models[0].metadata
     return {
         "source": identity(file).as_dict(),
-        "models": [str(model.path) for model in job.ensemble.models],
+        "models": [str(model.path) for model in scorer.ensemble.models],
         "config_digest": first["config_digest"],
         "model_version": first.get("version"),
         "git_commit": git_commit(),
-        "default": job.default,
+        "default": scorer.default,
     }

@@ -49,8 +49,36 @@ class Ensemble:
         return ("score",) if len(names) == 1 else names
 
 
+def load_ensembles(paths: Sequence[Path], threads: int = 0) -> list[Ensemble]:
+    """Load exported models of one training or of several, all folds of each.
+
+    Args:
+        paths: the ONNX files, one for each fold of each training.
+        threads: threads of ONNX Runtime; 0 for all cores.
+
+    Returns:
+        The trainings, in the order of their first models.
+
+    Raises:
+        InjectError: a file is missing or none of ours, or a fold is missing or given twice.
+    """
+    trainings: dict[str, list[Model]] = {}
+    for path in paths:
+        model = _load(Path(path), threads)
+        trainings.setdefault(model.metadata["config_digest"], []).append(model)
+    several = list(trainings.values())
+    for models in several:
+        if len(several) > 1 and len({model.rule["fold"] for model in models}) < models[0].rule["k"]:
+            other = next(each for each in several if each is not models)[0]
+            raise InjectError(
+                f"{models[0].path} and {other.path} come from different configurations, and of the first not all "
+                f"{models[0].rule['k']} folds are given; give all folds of each training"
+            )
+    return [_ensemble(models) for models in several] or [_ensemble([])]
+
+
 def load_models(paths: Sequence[Path], threads: int = 0) -> Ensemble:
-    """Load exported models and check that they belong together.
+    """Load exported models of one training and check that they belong together.
 
     Args:
         paths: the ONNX files, one for each fold.
@@ -63,9 +91,13 @@ def load_models(paths: Sequence[Path], threads: int = 0) -> Ensemble:
         InjectError: a file is missing or none of ours, the models are of different trainings, or a fold is missing
             or given twice.
     """
-    if not paths:
+    return _ensemble([_load(Path(path), threads) for path in paths])
+
+
+def _ensemble(models: Sequence[Model]) -> Ensemble:
+    if not models:
         raise InjectError("no model is given; give one ONNX file for each fold")
-    models = sorted((_load(Path(path), threads) for path in paths), key=lambda each: each.rule["fold"])
+    models = sorted(models, key=lambda each: each.rule["fold"])
     first = models[0]
     for model in models[1:]:
         if model.metadata["config_digest"] != first.metadata["config_digest"]:

@@ -1,6 +1,6 @@
 """Write scores: as a friend tree beside the ntuple, or in a copy of it.
 
-Both are a :class:`ScoreWriter`; adding branches in place will be a third.
+Both are a :class:`ScoreWriter`; :class:`nntrainer.ntuples.inplace.writer.InPlaceWriter` is a third.
 """
 
 from __future__ import annotations

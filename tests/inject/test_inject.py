@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -420,6 +421,173 @@ def test_bad_requests(ntuple: Path, tmp_path: Path) -> None:
     assert not list(out.rglob("*")) if out.exists() else True
 
 
+def test_inplace_adds_branches_to_a_copy(ntuple: Path, tmp_path: Path) -> None:
+    config = make_config(labels=["ttH", "ttb", "ttc"])
+    before, out = sha(ntuple), tmp_path / "out"
+    results = inject(make_models(tmp_path, config), [str(ntuple)], output=out, trees=["*"], mode="inplace")
+    assert {result.tree: bool(result.skipped) for result in results} == {
+        "nominal": False,
+        "syst/JES__1up": False,
+        "sumWeights": True,
+    }
+    new = {"nn_ttH": 0, "nn_ttb": 100, "nn_ttc": 200}
+    for tree in ("nominal", "syst/JES__1up"):
+        raw, there = read(ntuple, tree), read(out / "data.root", tree)
+        assert list(there) == [*raw, *new, "nn_fold"]
+        same(there, raw)
+        scored = there["nn_fold"] >= 0
+        assert 0 < scored.sum() < len(scored)
+        for name, more in new.items():
+            right = np.where(scored, expected(raw, there["nn_fold"]) + more, -99)
+            assert there[name].dtype == np.float32 and np.array_equal(there[name], right)
+    with uproot.open(ntuple) as one, uproot.open(out / "data.root") as other:
+        assert other.keys() == [*one.keys(), "nn_provenance;1"]
+        assert json.loads(str(other["nn_provenance"]))["config_digest"] == config.digest()
+    old = np.frombuffer(ntuple.read_bytes(), "u1")
+    changed = np.flatnonzero(np.frombuffer((out / "data.root").read_bytes(), "u1")[: len(old)] != old)
+    assert 0 < len(changed) < 60  # in the headers of the file and the two directories
+    assert sha(ntuple) == before
+    assert [path.name for path in out.iterdir()] == ["data.root"]
+
+
+def test_inplace_on_the_ntuple_itself(ntuple: Path, tmp_path: Path) -> None:
+    models, raw = make_models(tmp_path, make_config()), read(ntuple, "nominal")
+    (result,) = inject(models, [str(ntuple)], output=tmp_path / "out", mode="inplace", replace=True)
+    assert result.output == ntuple
+    there = read(ntuple, "nominal")
+    assert list(there) == [*raw, "nn_score", "nn_fold"]
+    same(there, raw)
+    first = sha(ntuple)
+
+    def again(**options: Any) -> Callable[[], object]:
+        return lambda: inject(models, [str(ntuple)], output=tmp_path, mode="inplace", replace=True, **options)
+
+    refused(again(), str(ntuple), "'nn_score'", "--overwrite-branch")
+    assert sha(ntuple) == first
+    again(overwrite_branch=True, default=0.5)()
+    there = read(ntuple, "nominal")
+    assert list(there) == [*raw, "nn_score", "nn_fold"]
+    assert set(there["nn_score"][there["nn_fold"] < 0].tolist()) == {0.5}
+    with uproot.open(ntuple) as file:
+        assert [key for key in file.keys() if "provenance" in key] == ["nn_provenance;2"]  # noqa: SIM118
+        assert json.loads(str(file["nn_provenance"]))["default"] == 0.5
+    again(branch="other")()
+    assert list(read(ntuple, "nominal")) == [*raw, "nn_score", "nn_fold", "other_score", "other_fold"]
+    assert {path.name for path in ntuple.parent.iterdir()} == {"data.root"}
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("mode", ["friend", "inplace"])
+def test_several_trainings_in_one_pass(ntuple: Path, tmp_path: Path, mode: str) -> None:
+    two = make_config(inject={"branch": "sig"})
+    three = make_config(labels=["ttH", "ttb", "ttc"], inject={"branch": "dnn", "default": 5}, preparation={"folds": 2})
+    models = [*make_models(tmp_path / "two", two), *make_models(tmp_path / "three", three)]
+    trees = ["nominal", "syst/JES__1up"]
+    results = inject(models, [str(ntuple)], output=tmp_path / "out", trees=trees, mode=mode)
+    assert [(result.tree, result.branch) for result in results] == [(t, b) for t in trees for b in ("sig", "dnn")]
+    for tree in trees:
+        raw, there = read(ntuple, tree), read(results[0].output, tree + ("_nn" if mode == "friend" else ""))
+        event_id = ["eventNumber"] if mode == "friend" else []
+        new = ["sig_score", "sig_fold", "dnn_ttH", "dnn_ttb", "dnn_ttc", "dnn_fold"]
+        assert [name for name in there if name not in raw or name in event_id] == [*event_id, *new]
+        chosen = raw["n"] > 0
+        for name, fold, default in (("sig_score", there["sig_fold"], -99), ("dnn_ttH", there["dnn_fold"], 5)):
+            assert np.array_equal(there[name], np.where(chosen, expected(raw, fold), default))
+        assert set(there["dnn_fold"][chosen].tolist()) == {0, 1}
+    with uproot.open(results[0].output) as file:
+        assert json.loads(str(file["dnn_provenance"]))["config_digest"] == three.digest()
+        assert json.loads(str(file["sig_provenance"]))["config_digest"] == two.digest()
+    refused(lambda: inject(models, [str(ntuple)], output=tmp_path, branch="x"), "'x_...'", "inject.branch")
+
+
+def test_inplace_from_the_command_line(ntuple: Path, tmp_path: Path) -> None:
+    models = [option for model in make_models(tmp_path, make_config()) for option in ("--model", str(model))]
+
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "nntrainer", "inject", str(ntuple), *models, "--mode", "inplace", *options]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    raw = read(ntuple, "nominal")
+    assert run("--output", str(tmp_path / "out")).returncode == 0
+    assert list(read(tmp_path / "out" / "data.root", "nominal")) == [*raw, "nn_score", "nn_fold"]
+    assert run("--replace").returncode == 0
+    again = run("--replace")
+    assert again.returncode == 2
+    assert "already has a branch 'nn_score'" in " ".join(again.stderr.split())
+    assert "Traceback" not in again.stderr
+    assert run("--replace", "--overwrite-branch").returncode == 0
+    assert list(read(ntuple, "nominal")) == [*raw, "nn_score", "nn_fold"]
+
+
+def test_inplace_refuses(ntuple: Path, tmp_path: Path) -> None:
+    models, out, file = make_models(tmp_path, make_config()), tmp_path / "out", str(ntuple)
+
+    def inplace(source: str = file, **options: Any) -> Callable[[], object]:
+        return lambda: inject(models, [source], **({"output": out, "mode": "inplace"} | options))
+
+    refused(inplace(mode="copy", replace=True), "--replace", "--mode copy", "--mode inplace")
+    refused(inplace(output=ntuple.parent, overwrite=True), "itself", "--replace")
+    inplace()()
+    refused(inplace(), "out/data.root", "exists already", "--overwrite")
+    inplace(overwrite=True)()
+    before = sha(ntuple)
+    ntuple.chmod(0o444)
+    refused(inplace(replace=True), file, "read-only")
+    inplace(overwrite=True)()
+    assert os.stat(out / "data.root").st_mode & 0o200
+    ntuple.chmod(0o644)
+    nested = tmp_path / "nested.root"
+    with uproot.recreate(nested) as target:
+        raw = branches(9, 1)
+        del raw["jet"], raw["name"]
+        target.mkrntuple("nominal", raw | {"jet_pt": ak.Array([[1.0]] * 9)})
+    refused(inplace(str(nested)), "nested.root", "'nominal' is an RNTuple", "--mode friend")
+    assert sha(ntuple) == before
+    assert [path.name for path in out.iterdir()] == ["data.root"]
+
+
+def test_an_interrupted_change_is_taken_back_before_the_next(
+    ntuple: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, before = make_models(tmp_path, make_config()), ntuple.read_bytes()
+
+    def replace(**options: Any) -> list[Any]:
+        return inject(models, [str(ntuple)], output=tmp_path, mode="inplace", replace=True, **options)
+
+    def killed(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nntrainer.ntuples.inplace.writer.InPlaceWriter._verify", killed)
+    monkeypatch.setattr("nntrainer.ntuples.inplace.writer.restore", killed)
+    with pytest.raises(KeyboardInterrupt):
+        replace()
+    monkeypatch.undo()
+    assert ntuple.with_name("data.root.undo").exists()
+    assert ntuple.read_bytes() != before
+    refused(lambda: replace(trees=["none"]), "'none'", kind=InputError)
+    assert ntuple.read_bytes() == before
+    assert [path.name for path in ntuple.parent.iterdir()] == ["data.root"]
+    replace()
+
+
+@pytest.mark.parametrize("mode", ["friend", "copy", "inplace"])
+def test_another_reader_opens_what_is_written(mode: str, ntuple: Path, tmp_path: Path, jsroot: Any) -> None:
+    models, names = make_models(tmp_path, make_config()), ["nominal", "syst/JES__1up"]
+    results = inject(models, [str(ntuple)], output=tmp_path / "out", trees=names, mode=mode)
+    suffix = "_nn" if mode == "friend" else ""
+    for result in results:
+        tree = result.tree + suffix
+        there = read(result.output, tree)
+        (found,) = jsroot((result.output, tree))
+        new = ["nn_score", "nn_fold"]
+        old = ["eventNumber"] if mode == "friend" else ["eventNumber", "n", "x", "jet_pt", "jet_tag", "cov", "short"]
+        assert set(found["branches"]) >= {*new, *old}
+        assert found["entries"] == result.events
+        for name in (*new, *old):
+            values = ak.to_numpy(ak.flatten(there[name], axis=None)).astype("f8")
+            assert np.array_equal(found["branches"][name]["values"], values), name
+
+
 def test_tensorflow_is_never_imported(ntuple: Path, tmp_path: Path) -> None:
     models = make_models(tmp_path, make_config())
     script = """
@@ -432,8 +600,8 @@ sys.meta_path.insert(0, Blocked())
 from pathlib import Path
 from nntrainer.inject.inject import inject
 out, file, *models = sys.argv[1:]
-for mode in ("friend", "copy"):
-    (result,) = inject([Path(model) for model in models], [file], output=Path(out), mode=mode)
+for mode in ("friend", "copy", "inplace"):
+    (result,) = inject([Path(model) for model in models], [file], output=Path(out) / mode, mode=mode)
 print(result.scored)
 """
     command = [sys.executable, "-c", script, str(tmp_path / "out"), str(ntuple), *map(str, models)]
