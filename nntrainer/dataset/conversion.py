@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from nntrainer.files import expand
 from nntrainer.ntuples.reader import FileIdentity, NtupleTree, identity, open_tree
 from nntrainer.progress import Progress, silent
 from nntrainer.provenance import git_commit
+from nntrainer.threads import ahead
 
 ID_OF_SAMPLE = np.dtype([("id", "u8"), ("sample", "i4")])
 IDS_AT_A_TIME = 250_000
@@ -112,14 +113,12 @@ def _sample(config: Config, sample: Sample, force: bool, progress: Progress) -> 
     files = [identity(each) for each in expand(sample.files)]
     if not force and (there := _up_to_date(config, path, files, sample)) is not None:
         return there
-    counters = _Counters()
+    counters = _Counters(files)
     schema = schema_of(config)
     with StoreWriter(path, schema) as writer:
-        for source, file in enumerate(files):
-            for start, rows in _chunks(config, sample, file.path, progress):
-                counters.add(rows, start)
-                writer.append(*_tables(schema, config, sample, rows, start, source))
-            counters.close_source(file)
+        for source, start, rows in ahead(_chunks(config, sample, files, progress)):
+            counters.add(rows, start, source)
+            writer.append(*_tables(schema, config, sample, rows, start, source))
         if counters.events == 0:
             selections = [text for text in (config.data.selection, sample.selection) if text]
             why = f"the selection '{' and '.join(selections)}' keeps none of" if counters.entries else "there are"
@@ -131,18 +130,22 @@ def _sample(config: Config, sample: Sample, force: bool, progress: Progress) -> 
     return _converted(sample.name, path, writer.attrs, False, time.monotonic() - started)
 
 
-def _chunks(config: Config, sample: Sample, path: str, progress: Progress) -> Iterator[tuple[int, Rows]]:
+def _chunks(
+    config: Config, sample: Sample, files: Sequence[FileIdentity], progress: Progress
+) -> Generator[tuple[int, int, Rows], None, None]:
+    """Yield position of the file, first entry and rows of each chunk."""
     name = sample.tree or config.data.tree
-    with open_tree(path, name) as tree:
-        branches = required_branches(config, sample, tree.branches)
-        tree.require(branches)
-        progress.start(f"convert {sample.name}", tree.entries)
-        try:
-            for start, stop in tree.spans(config.data.chunk_events):
-                yield start, _rows(config, sample, tree, branches, start, stop)
-                progress.advance(stop - start)
-        finally:
-            progress.finish()
+    for source, file in enumerate(files):
+        with open_tree(file.path, name) as tree:
+            branches = required_branches(config, sample, tree.branches)
+            tree.require(branches)
+            progress.start(f"convert {sample.name}", tree.entries)
+            try:
+                for start, stop in tree.spans(config.data.chunk_events, branches):
+                    yield source, start, _rows(config, sample, tree, branches, start, stop)
+                    progress.advance(stop - start)
+            finally:
+                progress.finish()
 
 
 def _rows(config: Config, sample: Sample, tree: NtupleTree, branches: Sequence[str], start: int, stop: int) -> Rows:
@@ -155,19 +158,19 @@ def _rows(config: Config, sample: Sample, tree: NtupleTree, branches: Sequence[s
 
 @dataclass
 class _Counters:
+    files: Sequence[FileIdentity]
     entries: int = 0
     events: int = 0
     before: float = 0.0
     after: float = 0.0
     overflow: dict[str, int] = field(default_factory=dict)
     non_finite: dict[str, int] = field(default_factory=dict)
-    sources: list[dict[str, Any]] = field(default_factory=list)
-    in_source: int = 0
+    in_source: dict[int, int] = field(default_factory=dict)
 
-    def add(self, rows: Rows, start: int) -> None:
+    def add(self, rows: Rows, start: int, source: int) -> None:
         weight = rows.weight if rows.weight is not None else np.zeros(0)
         self.entries += len(rows.selected)
-        self.in_source = start + len(rows.selected)
+        self.in_source[source] = start + len(rows.selected)
         self.events += int(rows.selected.sum())
         self.before += float(weight[np.isfinite(weight)].sum())
         self.after += float(weight[rows.selected].sum())
@@ -175,29 +178,34 @@ class _Counters:
             for name, count in new.items():
                 mine[name] = mine.get(name, 0) + count
 
-    def close_source(self, file: FileIdentity) -> None:
-        self.sources.append({**file.as_dict(), "entries": [0, self.in_source]})
-        self.in_source = 0
+    def sources(self) -> list[dict[str, Any]]:
+        """Return the files with their entries."""
+        return [{**file.as_dict(), "entries": [0, self.in_source.get(n, 0)]} for n, file in enumerate(self.files)]
 
 
 def _tables(
     schema: Schema, config: Config, sample: Sample, rows: Rows, start: int, source: int
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return the selected rows as structured arrays."""
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, np.ndarray]]]:
+    """Return the columns of the selected rows."""
     take = np.flatnonzero(rows.selected)
-    events = np.empty(len(take), schema.dtype())
-    events["eventNumber"] = rows.event_number[take]
-    events["entry"] = take + start
-    events["source"] = source
-    events["label"] = config.data.labels.index(sample.label)
-    events["weight"] = rows.weight[take] if rows.weight is not None else 0
-    for name, column in rows.events.items():
-        events[name] = column[take]
-    objects = {}
-    for name, block in schema.objects.items():
-        objects[name] = np.empty((len(take), block.max), block.dtype())
-        for column_name, column in rows.objects[name].items():
-            objects[name][column_name] = column[take]
+    n = len(take)
+    all_of_them = n == len(rows.selected)
+
+    def chosen(column: np.ndarray) -> np.ndarray:
+        return column if all_of_them else column[take]
+
+    events = {
+        "eventNumber": chosen(rows.event_number),
+        "entry": take + start,
+        "source": np.full(n, source),
+        "label": np.full(n, config.data.labels.index(sample.label)),
+        "weight": chosen(rows.weight) if rows.weight is not None else np.zeros(n),
+        **{name: chosen(column) for name, column in rows.events.items()},
+    }
+    objects = {
+        name: {column_name: chosen(rows.objects[name][column_name]) for column_name in block.dtype().names or ()}
+        for name, block in schema.objects.items()
+    }
     return events, objects
 
 
@@ -214,7 +222,7 @@ def _attributes(config: Config, sample: Sample, counters: _Counters) -> dict[str
         "tree": sample.tree or config.data.tree,
         "selection": [text for text in (config.data.selection, sample.selection) if text],
         "luminosity_ipb": config.data.luminosity_ipb,
-        "sources": counters.sources,
+        "sources": counters.sources(),
         "entries": {"before": counters.entries, "after": counters.events},
         "sum_of_weights": {"before": counters.before, "after": counters.after},
         "overflow": counters.overflow,
