@@ -3,7 +3,8 @@
 The shuffle filter lays the first bytes of all numbers side by side, then the second ones, and so on. In measured
 quantities the bytes of the exponent shrink and those of the mantissa do not; gzip spends most of its time on finding
 that out. Here a short piece of each such row of bytes tells: what shrinks is compressed, and what does not is stored
-as it is, as the format allows (RFC 1951, 3.2.4). Any HDF5 reads the result, and faster.
+as it is, as the format allows (RFC 1951, 3.2.4). Any HDF5 reads the result, and faster. ISA-L compresses as well as
+zlib does at the lowest level, several times faster.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from collections.abc import Mapping
 from itertools import groupby
 
 import numpy as np
+from isal import isal_zlib
 
 SAMPLE = 1024
 """Bytes of a row that tell whether it shrinks."""
 SHRINKS = 0.9
+LEVEL = 1
 LONGEST_STORED = 65535
-# After a shuffle there are runs and frequent values, and hardly any repeated sequences to search for.
-HOW = {"level": 1, "wbits": -zlib.MAX_WBITS, "strategy": zlib.Z_RLE}
 
 
 def shuffled(columns: Mapping[str, np.ndarray], dtype: np.dtype, items: int) -> np.ndarray:
@@ -64,8 +65,8 @@ def deflated(rows: np.ndarray) -> bytes:
 
 def _compressed(part: np.ndarray) -> bytes:
     """Return blocks that end at a whole byte, so that any others may follow."""
-    compressor = zlib.compressobj(**HOW)  # type: ignore[arg-type]
-    return compressor.compress(part) + compressor.flush(zlib.Z_FULL_FLUSH)
+    compressor = isal_zlib.compressobj(LEVEL, wbits=-zlib.MAX_WBITS)
+    return compressor.compress(part) + compressor.flush(isal_zlib.Z_FULL_FLUSH)
 
 
 def _stored(part: np.ndarray) -> list[bytes | memoryview]:
