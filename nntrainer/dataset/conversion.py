@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +15,7 @@ from nntrainer import __version__
 from nntrainer.config import Config, Sample
 from nntrainer.config.parts import dataset_path
 from nntrainer.dataset.build import Rows, build, check_makers, required_branches
+from nntrainer.dataset.event_ids import EventIds, event_ids
 from nntrainer.dataset.schema import Schema, schema_of
 from nntrainer.dataset.store import StoreWriter, open_store
 from nntrainer.errors import InputError, StoreError, nearest, one_of
@@ -25,11 +24,6 @@ from nntrainer.ntuples.reader import FileIdentity, NtupleTree, identity, open_tr
 from nntrainer.progress import Progress, silent
 from nntrainer.provenance import git_commit
 from nntrainer.threads import ahead
-
-ID_OF_SAMPLE = np.dtype([("id", "u8"), ("sample", "i4")])
-IDS_AT_A_TIME = 250_000
-"""Event ids in memory while duplicates are counted."""
-MOST_FILES = 200
 
 
 @dataclass(frozen=True)
@@ -99,26 +93,30 @@ def convert(
         if name not in names:
             raise InputError(f"there is no sample '{name}'; samples are {one_of(names)}.{nearest(name, names)}")
     check_makers(config)
-    done = tuple(
-        _sample(config, sample, force, progress or silent())
-        for sample in config.data.samples
-        if samples is None or sample.name in samples
-    )
-    return Conversion(done, duplicate_event_ids({each.sample: each.path for each in done}))
+    wanted = [sample for sample in config.data.samples if samples is None or sample.name in samples]
+    with event_ids([sample.name for sample in wanted]) as ids:
+        done = tuple(_sample(config, sample, force, progress or silent(), ids) for sample in wanted)
+        return Conversion(done, ids.repeated())
 
 
-def _sample(config: Config, sample: Sample, force: bool, progress: Progress) -> Converted:
+def _sample(config: Config, sample: Sample, force: bool, progress: Progress, ids: EventIds) -> Converted:
     started = time.monotonic()
     path = dataset_path(config, sample.name)
     files = [identity(each) for each in expand(sample.files)]
     if not force and (there := _up_to_date(config, path, files, sample)) is not None:
+        with open_store(path) as store:
+            for start in range(0, store.events, config.data.chunk_events):
+                stop = start + config.data.chunk_events
+                ids.add(sample.name, store.read("events", ["eventNumber"], start, stop)["eventNumber"])
         return there
     counters = _Counters(files)
     schema = schema_of(config)
     with StoreWriter(path, schema) as writer:
-        for source, start, rows in ahead(_chunks(config, sample, files, progress)):
-            counters.add(rows, start, source)
-            writer.append(*_tables(schema, config, sample, rows, start, source))
+        for source, start, chunk in ahead(_chunks(config, sample, files, progress)):
+            counters.add(chunk, start, source)
+            events, objects = _tables(schema, config, sample, chunk, start, source)
+            writer.append(events, objects)
+            ids.add(sample.name, events["eventNumber"])
         if counters.events == 0:
             selections = [text for text in (config.data.selection, sample.selection) if text]
             why = f"the selection '{' and '.join(selections)}' keeps none of" if counters.entries else "there are"
@@ -255,40 +253,3 @@ def _up_to_date(config: Config, path: Path, files: list[FileIdentity], sample: S
     except (StoreError, KeyError):
         pass  # an unreadable file is made again
     return None
-
-
-def duplicate_event_ids(paths: dict[str, Path]) -> dict[str, int]:
-    """Count event ids that occur more than once, in bounded memory.
-
-    The ids are strewn over temporary files, the same id always into the same one, and counted file by file.
-
-    Args:
-        paths: dataset files by sample.
-
-    Returns:
-        For each sample the repeated ids within it, and under ``between samples`` those across samples.
-    """
-    repeated = np.zeros(len(paths), np.int64)
-    between = 0
-    with ExitStack() as stack:
-        stores = [stack.enter_context(open_store(path)) for path in paths.values()]
-        # Not more files than a process may have open.
-        parts = min(sum(store.events for store in stores) // IDS_AT_A_TIME + 1, MOST_FILES)
-        buckets = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(parts)]
-        for sample, store in enumerate(stores):
-            for start in range(0, store.events, IDS_AT_A_TIME):
-                rows = np.empty(min(IDS_AT_A_TIME, store.events - start), ID_OF_SAMPLE)
-                rows["id"] = store.read("events", ["eventNumber"], start, start + len(rows))["eventNumber"]
-                rows["sample"] = sample
-                # The upper bits of a product with an odd number: ids may all be multiples of something.
-                bucket = (rows["id"] * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)) % np.uint64(parts)
-                for number, file in enumerate(buckets):
-                    file.write(rows[bucket == number].tobytes())
-        for file in buckets:
-            file.seek(0)
-            rows = np.frombuffer(file.read(), ID_OF_SAMPLE)
-            own = [rows["id"][rows["sample"] == sample] for sample in range(len(paths))]
-            unique = [np.unique(ids) for ids in own]
-            repeated += [len(ids) - len(once) for ids, once in zip(own, unique, strict=True)]
-            between += sum(map(len, unique)) - len(np.unique(np.concatenate(unique)))
-    return {**dict(zip(paths, repeated.tolist(), strict=True)), "between samples": between}

@@ -47,7 +47,6 @@ def test_as_the_filters_do(tmp_path: Path, n: int) -> None:
 @given(st.lists(st.binary(min_size=1, max_size=3), min_size=1, max_size=8), st.integers(1, 5000))
 def test_any_bytes(patterns: list[bytes], length: int) -> None:
     """Rows that shrink and rows that do not, in any order."""
-    random = np.random.default_rng(length)
     noise = np.frombuffer(np.random.default_rng(length).bytes(length), np.uint8)
     rows = np.stack([np.resize(np.frombuffer(each, np.uint8), length) if len(each) > 1 else noise for each in patterns])
     assert zlib.decompress(deflated(rows)) == rows.tobytes()
