@@ -52,7 +52,7 @@ def deflated(rows: np.ndarray) -> bytes:
     Returns:
         A zlib stream (RFC 1950).
     """
-    pieces = [b"\x78\x01"]
+    pieces: list[bytes | memoryview] = [b"\x78\x01"]
     shrinks = [len(_compressed(row[:SAMPLE])) < SHRINKS * len(row[:SAMPLE]) for row in rows]
     first = 0
     for shrink, group in groupby(shrinks):
@@ -60,7 +60,7 @@ def deflated(rows: np.ndarray) -> bytes:
         part = rows[first:last].reshape(-1)
         pieces += [_compressed(part)] if shrink else _stored(part)
         first = last
-    return b"".join([*pieces, b"\x03\x00", struct.pack(">I", zlib.adler32(rows))])  # an empty last block, the checksum
+    return b"".join([*pieces, b"\x03\x00", struct.pack(">I", zlib.adler32(rows.data))])  # an empty last block, the checksum
 
 
 def _compressed(part: np.ndarray) -> bytes:
