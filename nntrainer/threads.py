@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import cache
@@ -23,7 +23,7 @@ def pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(cores(), "nntrainer")
 
 
-def ahead(items: Generator[T, Any, Any]) -> Iterator[T]:
+def ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
     """Yield what a generator yields, while a thread already makes the next one.
 
     Args:

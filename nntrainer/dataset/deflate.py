@@ -60,7 +60,9 @@ def deflated(rows: np.ndarray) -> bytes:
         part = rows[first:last].reshape(-1)
         pieces += [_compressed(part)] if shrink else _stored(part)
         first = last
-    return b"".join([*pieces, b"\x03\x00", struct.pack(">I", zlib.adler32(rows.data))])  # an empty last block, the checksum
+    return b"".join(
+        [*pieces, b"\x03\x00", struct.pack(">I", zlib.adler32(rows.data))]
+    )  # an empty last block, the checksum
 
 
 def _compressed(part: np.ndarray) -> bytes:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nntrainer.dataset.build import build, required_branches
+from nntrainer.dataset.build import Rows, build, required_branches
 from nntrainer.dataset.inputs import network_arrays
 from nntrainer.errors import InjectError, InputError, nearest, one_of
 from nntrainer.inject.models import Ensemble, load_models
@@ -21,8 +22,10 @@ from nntrainer.ntuples.reader import NtupleTree, identity, list_trees, open_tree
 from nntrainer.ntuples.writers import CopyWriter, FriendWriter, ScoreWriter
 from nntrainer.progress import Progress, silent
 from nntrainer.provenance import git_commit
+from nntrainer.threads import ahead
 
 MODES = ("friend", "copy")
+FILES_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,26 @@ def inject(
         raise InjectError(f"the label 'fold' would give the branch '{job.fold}' twice; call the label something else")
     targets = _targets(files, Path(output), mode, overwrite)
     wanted = tuple(trees or block.trees or (ensemble.config.data.tree,))
-    return [result for file, target in targets.items() for result in _file(job, file, target, wanted)]
+    return _files(job, targets, wanted)
+
+
+def _files(job: _Job, targets: Mapping[str, Path], wanted: Sequence[str]) -> list[Injected]:
+    """Score several files at once: while one is opened or finished, others are read."""
+    if len(targets) == 1:
+        return [result for file, target in targets.items() for result in _file(job, file, target, wanted)]
+    quiet = replace(job, progress=silent())
+    results: list[Injected] = []
+    job.progress.start("score", len(targets), "files")
+    with ThreadPoolExecutor(FILES_AT_ONCE) as threads:
+        running = [threads.submit(_file, quiet, file, target, wanted) for file, target in targets.items()]
+        try:
+            for each in running:
+                results += each.result()
+                job.progress.advance(1)
+        finally:
+            threads.shutdown(cancel_futures=True)
+            job.progress.finish()
+    return results
 
 
 def _targets(files: Sequence[str], output: Path, mode: str, overwrite: bool) -> dict[str, Path]:
@@ -203,8 +225,7 @@ def _tree(job: _Job, tree: NtupleTree, names: Sequence[str], target: Path, write
     writer.begin(tree, job.branches(writer.event_id))
     scored = seen = 0
     job.progress.start(f"score {Path(tree.path).name}", tree.entries)
-    for start, stop in tree.spans(job.ensemble.config.data.chunk_events):
-        event_number, scores = _chunk(job, tree, names, start, stop)
+    for start, stop, event_number, scores in ahead(_scored(job, ahead(_read(job, tree, names)))):
         scores.values[scores.fold == NO_FOLD] = job.default
         columns = dict(zip(job.scores, np.ascontiguousarray(scores.values.T), strict=True))
         columns[job.fold] = scores.fold
@@ -220,17 +241,28 @@ def _tree(job: _Job, tree: NtupleTree, names: Sequence[str], target: Path, write
     return Injected(tree.path, tree.name, target, tree.entries, scored, defaulted, seen, seconds)
 
 
-def _chunk(job: _Job, tree: NtupleTree, names: Sequence[str], start: int, stop: int) -> tuple[np.ndarray, Scores]:
-    """Return the event numbers and scores of some entries."""
+def _read(job: _Job, tree: NtupleTree, names: Sequence[str]) -> Generator[tuple[int, int, Rows], None, None]:
+    """Yield first entry, entry after the last and rows of each chunk."""
     config = job.ensemble.config
-    arrays = tree.read(names, start, stop)
-    try:
-        rows = build(config, arrays, with_weight=False, start=start, entries=stop - start)
-    except InputError as error:
-        raise InputError(f"{tree.path}: tree '{tree.name}': {error}") from None
-    inputs = network_arrays(config, rows.events, rows.objects)
-    with_seen = config.inject.score_seen_events
-    return rows.event_number, score(job.ensemble, inputs, rows.event_number, rows.selected, with_seen=with_seen)
+    for start, stop in tree.spans(config.data.chunk_events, names):
+        arrays = tree.read(names, start, stop)
+        try:
+            rows = build(config, arrays, with_weight=False, start=start, entries=stop - start)
+        except InputError as error:
+            raise InputError(f"{tree.path}: tree '{tree.name}': {error}") from None
+        yield start, stop, rows
+
+
+def _scored(
+    job: _Job, chunks: Iterator[tuple[int, int, Rows]]
+) -> Generator[tuple[int, int, np.ndarray, Scores], None, None]:
+    """Yield first entry, entry after the last, event numbers and scores of each chunk."""
+    config = job.ensemble.config
+    for start, stop, rows in chunks:
+        inputs = network_arrays(config, rows.events, rows.objects)
+        with_seen = config.inject.score_seen_events
+        scores = score(job.ensemble, inputs, rows.event_number, rows.selected, with_seen=with_seen)
+        yield start, stop, rows.event_number, scores
 
 
 def _provenance(job: _Job, file: str) -> dict[str, Any]:

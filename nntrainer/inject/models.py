@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from nntrainer.config import Config
 from nntrainer.dataset.inputs import METADATA_FORMAT, METADATA_KEY
 from nntrainer.dataset.schema import network_inputs
 from nntrainer.errors import ConfigError, InjectError, MissingDependencyError
+from nntrainer.threads import pool
 
 NEEDED = ("outputs", "fold_rule", "config", "config_digest")
 
@@ -37,10 +39,12 @@ class Ensemble:
     Attributes:
         config: the configuration they were trained with, from their metadata.
         models: by fold.
+        workers: the threads that score.
     """
 
     config: Config
     models: tuple[Model, ...]
+    workers: ThreadPoolExecutor = field(default_factory=pool)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -54,7 +58,7 @@ def load_models(paths: Sequence[Path], threads: int = 0) -> Ensemble:
 
     Args:
         paths: the ONNX files, one for each fold.
-        threads: threads of ONNX Runtime; 0 for all cores.
+        threads: threads that score; 0 for all cores.
 
     Returns:
         The models in the order of their folds.
@@ -65,7 +69,7 @@ def load_models(paths: Sequence[Path], threads: int = 0) -> Ensemble:
     """
     if not paths:
         raise InjectError("no model is given; give one ONNX file for each fold")
-    models = sorted((_load(Path(path), threads) for path in paths), key=lambda each: each.rule["fold"])
+    models = sorted((_load(Path(path)) for path in paths), key=lambda each: each.rule["fold"])
     first = models[0]
     for model in models[1:]:
         if model.metadata["config_digest"] != first.metadata["config_digest"]:
@@ -80,7 +84,7 @@ def load_models(paths: Sequence[Path], threads: int = 0) -> Ensemble:
         raise InjectError(f"{first.path}: this version cannot read the configuration in it: {reason}") from None
     for model in models:
         _check_shape(model, config)
-    return Ensemble(config, tuple(models))
+    return Ensemble(config, tuple(models), ThreadPoolExecutor(threads) if threads else pool())
 
 
 def _check_folds(models: Sequence[Model]) -> None:
@@ -99,7 +103,7 @@ def _check_folds(models: Sequence[Model]) -> None:
         )
 
 
-def _load(path: Path, threads: int) -> Model:
+def _load(path: Path) -> Model:
     try:
         import onnxruntime
     except ModuleNotFoundError:
@@ -109,7 +113,9 @@ def _load(path: Path, threads: int) -> Model:
     if not path.is_file():
         raise InjectError(f"{path}: no such model file; `nntrainer export` makes it")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    # One batch a thread: with threads of its own, ONNX Runtime needs twice the processor time for such networks, since
+    # they wait for one another busily.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
