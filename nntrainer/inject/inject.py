@@ -115,7 +115,7 @@ def inject(
             ``<branch>_fold`` tells which model gave the score (-1: none).
         suffix: suffix of a friend tree's name.
         default: score of events outside the selection, and with fractions of events that the model has seen.
-        threads: threads of ONNX Runtime; 0 for all cores.
+        threads: threads that score; 0 for all cores.
         overwrite: replace outputs that exist.
         progress: told how far the work has come.
 
