@@ -169,7 +169,7 @@ def test_several_files_at_once(tmp_path: Path, threads: int) -> None:
         assert np.array_equal(friend["nn_score"], np.where(raw["n"] > 0, expected(raw, fold), -99))
     with uproot.recreate(files[2]) as file:
         file["other"] = "no tree"
-    with pytest.raises(InputError, match=r"2\.root: no tree fits 'nominal'"):
+    with pytest.raises(InputError, match=r"2\.root: there is no tree 'nominal'"):
         inject(models, files, output=tmp_path / "out2")
 
 
