@@ -27,11 +27,11 @@ def rows(quick: bool) -> list[Row]:
 
         def ours(mode: str) -> Contender:
             def work() -> None:
-                (done,) = inject(networks, [str(file)], output=folder / mode, mode=mode, overwrite=True)
+                (done,) = inject(networks, [str(file)], output=folder / mode, mode=mode)
                 if done.scored != events:
                     raise SystemExit(f"{done.scored} events were scored, not {events}")
 
-            return timed(work)
+            return removing(timed(work), folder / mode)
 
         contenders = {mode: ours(mode) for mode in ("inplace", "friend") if mode in MODES}
         contenders |= {"copy": copy(file, folder / "copy.root"), "score": read_and_score(file, networks[0])}
@@ -81,7 +81,18 @@ def rows(quick: bool) -> list[Row]:
 
 def copy(file: Path, target: Path) -> Contender:
     """Return the copying of the file."""
-    return timed(lambda: shutil.copyfile(file, target))
+    return removing(timed(lambda: shutil.copyfile(file, target)), target)
+
+
+def removing(contender: Contender, output: Path) -> Contender:
+    """Return the contender with its output removed afterwards: one at a time has to fit on the disk."""
+
+    def work() -> float:
+        took = contender()
+        shutil.rmtree(output) if output.is_dir() else output.unlink()
+        return took
+
+    return work
 
 
 def read_and_score(file: Path, model: Path) -> Contender:
