@@ -72,9 +72,20 @@ push: ## Push the image of this VARIANT to REGISTRY
 gpus: venv ## Write docs/gpus.md from the table of GPUs
 	$(BIN)/python -c "import sys; from nntrainer.config import gpus; sys.stdout.write(gpus.page())" >docs/gpus.md
 
-.PHONY: bench
-bench: venv ## Measure the peak memory of convert and inject
+.PHONY: bench bench-quick bench-memory
+bench: venv .venv-bench/.installed ## Measure the hot paths beside their floors and rivals (ROWS=..., see bench/run.py)
+	$(BIN)/python bench/run.py $(ROWS)
+
+bench-quick: venv .venv-bench/.installed ## The same on fewer events; writes nothing
+	$(BIN)/python bench/run.py --quick $(ROWS)
+
+bench-memory: venv ## Measure the peak memory of convert and inject
 	$(BIN)/python bench/memory.py
+
+.venv-bench/.installed: requirements/bench.txt
+	$(BIN)/python -m venv .venv-bench
+	.venv-bench/bin/python -m pip install -q -r $<
+	touch $@
 
 .PHONY: k8s-cluster
 k8s-cluster: ## A throw-away real Kubernetes on this machine (ACTION=start, stop or status)
@@ -85,6 +96,9 @@ lock: ## Resolve the locks again (needs uv)
 	uv pip compile pyproject.toml --extra train $(LOCK) -o requirements/cpu.txt
 	uv pip compile pyproject.toml --extra gpu $(LOCK) -o requirements/gpu.txt
 	uv pip compile pyproject.toml --extra train --extra dev $(LOCK) -o requirements/dev.txt
+	uv pip compile --group bench $(LOCK:--generate-hashes=) --no-annotate | $(NO_CUDA) >requirements/bench.txt
+# Which CUDA wheels torch wants depends on its build; pip adds them.
+NO_CUDA := grep -vE '^(nvidia-|cuda-|triton)'
 LOCK := --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 
 .PHONY: clean

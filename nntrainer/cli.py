@@ -270,7 +270,7 @@ def inject(
     branch: Annotated[str | None, typer.Option(help="Prefix of the score branches.")] = None,
     suffix: Annotated[str | None, typer.Option(help="Suffix of a friend tree's name.")] = None,
     default: Annotated[float | None, typer.Option(help="Score of events outside the selection.")] = None,
-    threads: Annotated[int, typer.Option(min=0, help="Threads of ONNX Runtime; 0 for all cores.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads that score; 0 for all cores.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="In place: add the branches to the ntuples themselves.")
@@ -282,7 +282,9 @@ def inject(
     """Score ntuples with exported models, without TensorFlow."""
     from nntrainer.files import expand
     from nntrainer.inject.inject import inject as inject_files
+    from nntrainer.inject.score import BATCH
     from nntrainer.progress import for_terminal
+    from nntrainer.threads import cores
 
     models = list(model or [])
     if run is not None:
@@ -317,7 +319,7 @@ def inject(
         for each in done
     ]
     columns = ["file", "tree", "branch", ">events", ">scored", ">not selected", ">seen in training", ">time", "output"]
-    print_table("Scored", columns, rows)
+    print_table(f"Scored by {threads or cores()} threads in batches of {BATCH:,}", columns, rows)
     for skipped in dict.fromkeys(each.skipped for each in done if each.skipped):
         print(f"skipped: {skipped}")
 

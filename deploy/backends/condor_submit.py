@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -103,6 +104,7 @@ def _returned(output: str) -> str:
     return str(path.parent) if path.suffix and len(path.parts) > 1 else output
 
 
+@cache  # compiling it takes longer than filling it in
 def _template(name: str) -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

@@ -109,6 +109,7 @@ def parts_of(config: Config, groups: int = 1, *, expanded: bool = True) -> list[
         ("plots", "models", "metrics.json", "history.csv"),
     )
     scored = str(config.inject.directory or "scored")
+    ntuples = ntuples_to_score(config) if expanded else []
     inject = [
         Part(
             f"inject-{i}of{groups}",
@@ -116,7 +117,7 @@ def parts_of(config: Config, groups: int = 1, *, expanded: bool = True) -> list[
             ("evaluate",),
             ("models",),
             (scored,),
-            _group(config, i, groups) if expanded else (),
+            tuple(ntuples[i::groups]),
         )
         for i in range(groups)
     ]
@@ -142,10 +143,6 @@ def part_named(config: Config, name: str) -> Part:
     if name not in parts:
         raise ConfigError(f"there is no part '{name}'; parts are {one_of(parts)}.{nearest(name, parts)}")
     return parts[name]
-
-
-def _group(config: Config, number: int, groups: int) -> tuple[str, ...]:
-    return tuple(ntuples_to_score(config)[number::groups])
 
 
 def dataset_path(config: Config, sample: str) -> Path:

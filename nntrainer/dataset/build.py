@@ -235,7 +235,7 @@ def _collection(values: _Values, name: str, block: Objects, n: int) -> tuple[dic
         keep = awkward.fill_none(_jagged(values, block.selection, f"selection of '{name}'", n), False)
         keep = (keep != 0) & (keep == keep)  # numbers such as a tag of 0 or 1 are truth values, not indices
     columns: dict[str, np.ndarray] = {}
-    counts: np.ndarray | None = None
+    slots: _Slots | None = None
     first = ""
     for each in block.features:
         array = _jagged(values, each.formula, f"feature '{each.name}' of '{name}'", n)
@@ -245,15 +245,15 @@ def _collection(values: _Values, name: str, block: Objects, n: int) -> tuple[dic
             except (ValueError, IndexError):
                 raise _unequal(name, each, "the selection") from None
         number = awkward.to_numpy(awkward.num(array, axis=1))
-        if counts is None:
-            counts, first = number, each.name
-        elif not np.array_equal(counts, number):
+        if slots is None:
+            slots, first = _Slots(number, block.max), each.name
+        elif not np.array_equal(slots.counts, number):
             raise _unequal(name, each, f"'{first}'")
-        columns[each.name] = _pad(_single(_numbers(awkward.flatten(array, axis=1))), number, block.max)
-    if counts is None:
+        columns[each.name] = slots.fill(_single(_numbers(awkward.flatten(array, axis=1))))
+    if slots is None:
         raise InputError(f"collection '{name}' has no features")
-    columns["valid"] = np.arange(block.max)[None, :] < counts[:, None]
-    return columns, counts > block.max
+    columns["valid"] = slots.valid
+    return columns, slots.counts > block.max
 
 
 def _unequal(name: str, each: Feature, other: str) -> InputError:
@@ -277,14 +277,30 @@ def _jagged(values: _Values, formula: str, where: str, n: int) -> Any:
     return awkward.from_regular(awkward.fill_none(result, [], axis=0), axis=1)
 
 
-def _pad(content: np.ndarray, counts: np.ndarray, slots: int) -> np.ndarray:
-    """Return (n, slots) float32 with the first objects of each event, zero where there are none."""
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    valid = np.arange(slots)[None, :] < counts[:, None]
-    result = np.zeros(valid.shape, np.float32)
-    index = (offsets[:-1, None] + np.arange(slots)[None, :])[valid]
-    result[valid] = content[index]
-    return result
+class _Slots:
+    """Where the objects of n events go when each event keeps its first ones.
+
+    Args:
+        counts: (n,) objects of each event.
+        slots: how many it keeps.
+
+    Attributes:
+        counts: (n,) objects of each event.
+        valid: (n, slots) bool, where there are objects.
+    """
+
+    def __init__(self, counts: np.ndarray, slots: int) -> None:
+        self.counts = counts
+        self.valid = np.arange(slots)[None, :] < counts[:, None]
+        self._there = np.flatnonzero(self.valid)
+        in_event = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        self._kept = in_event < slots
+
+    def fill(self, content: np.ndarray) -> np.ndarray:
+        """Return (n, slots) float32 of the objects' values event after event, zero where there is none."""
+        result = np.zeros(self.valid.shape, np.float32)
+        result.reshape(-1)[self._there] = content[self._kept]
+        return result
 
 
 def _refuse_bad_weights(weight: np.ndarray, selected: np.ndarray, formula: str) -> None:

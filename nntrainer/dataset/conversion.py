@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +15,7 @@ from nntrainer import __version__
 from nntrainer.config import Config, Sample
 from nntrainer.config.parts import dataset_path
 from nntrainer.dataset.build import Rows, build, check_makers, required_branches
+from nntrainer.dataset.event_ids import EventIds, event_ids
 from nntrainer.dataset.schema import Schema, schema_of
 from nntrainer.dataset.store import StoreWriter, open_store
 from nntrainer.errors import InputError, StoreError, nearest, one_of
@@ -24,11 +23,7 @@ from nntrainer.files import expand
 from nntrainer.ntuples.reader import FileIdentity, NtupleTree, identity, open_tree
 from nntrainer.progress import Progress, silent
 from nntrainer.provenance import git_commit
-
-ID_OF_SAMPLE = np.dtype([("id", "u8"), ("sample", "i4")])
-IDS_AT_A_TIME = 250_000
-"""Event ids in memory while duplicates are counted."""
-MOST_FILES = 200
+from nntrainer.threads import ahead
 
 
 @dataclass(frozen=True)
@@ -98,28 +93,30 @@ def convert(
         if name not in names:
             raise InputError(f"there is no sample '{name}'; samples are {one_of(names)}.{nearest(name, names)}")
     check_makers(config)
-    done = tuple(
-        _sample(config, sample, force, progress or silent())
-        for sample in config.data.samples
-        if samples is None or sample.name in samples
-    )
-    return Conversion(done, duplicate_event_ids({each.sample: each.path for each in done}))
+    wanted = [sample for sample in config.data.samples if samples is None or sample.name in samples]
+    with event_ids([sample.name for sample in wanted]) as ids:
+        done = tuple(_sample(config, sample, force, progress or silent(), ids) for sample in wanted)
+        return Conversion(done, ids.repeated())
 
 
-def _sample(config: Config, sample: Sample, force: bool, progress: Progress) -> Converted:
+def _sample(config: Config, sample: Sample, force: bool, progress: Progress, ids: EventIds) -> Converted:
     started = time.monotonic()
     path = dataset_path(config, sample.name)
     files = [identity(each) for each in expand(sample.files)]
     if not force and (there := _up_to_date(config, path, files, sample)) is not None:
+        with open_store(path) as store:
+            for start in range(0, store.events, config.data.chunk_events):
+                stop = start + config.data.chunk_events
+                ids.add(sample.name, store.read("events", ["eventNumber"], start, stop)["eventNumber"])
         return there
-    counters = _Counters()
+    counters = _Counters(files)
     schema = schema_of(config)
     with StoreWriter(path, schema) as writer:
-        for source, file in enumerate(files):
-            for start, rows in _chunks(config, sample, file.path, progress):
-                counters.add(rows, start)
-                writer.append(*_tables(schema, config, sample, rows, start, source))
-            counters.close_source(file)
+        for source, start, chunk in ahead(_chunks(config, sample, files, progress)):
+            counters.add(chunk, start, source)
+            events, objects = _tables(schema, config, sample, chunk, start, source)
+            writer.append(events, objects)
+            ids.add(sample.name, events["eventNumber"])
         if counters.events == 0:
             selections = [text for text in (config.data.selection, sample.selection) if text]
             why = f"the selection '{' and '.join(selections)}' keeps none of" if counters.entries else "there are"
@@ -131,18 +128,22 @@ def _sample(config: Config, sample: Sample, force: bool, progress: Progress) -> 
     return _converted(sample.name, path, writer.attrs, False, time.monotonic() - started)
 
 
-def _chunks(config: Config, sample: Sample, path: str, progress: Progress) -> Iterator[tuple[int, Rows]]:
+def _chunks(
+    config: Config, sample: Sample, files: Sequence[FileIdentity], progress: Progress
+) -> Generator[tuple[int, int, Rows], None, None]:
+    """Yield position of the file, first entry and rows of each chunk."""
     name = sample.tree or config.data.tree
-    with open_tree(path, name) as tree:
-        branches = required_branches(config, sample, tree.branches)
-        tree.require(branches)
-        progress.start(f"convert {sample.name}", tree.entries)
-        try:
-            for start, stop in tree.spans(config.data.chunk_events):
-                yield start, _rows(config, sample, tree, branches, start, stop)
-                progress.advance(stop - start)
-        finally:
-            progress.finish()
+    for source, file in enumerate(files):
+        with open_tree(file.path, name) as tree:
+            branches = required_branches(config, sample, tree.branches)
+            tree.require(branches)
+            progress.start(f"convert {sample.name}", tree.entries)
+            try:
+                for start, stop in tree.spans(config.data.chunk_events, branches):
+                    yield source, start, _rows(config, sample, tree, branches, start, stop)
+                    progress.advance(stop - start)
+            finally:
+                progress.finish()
 
 
 def _rows(config: Config, sample: Sample, tree: NtupleTree, branches: Sequence[str], start: int, stop: int) -> Rows:
@@ -155,19 +156,19 @@ def _rows(config: Config, sample: Sample, tree: NtupleTree, branches: Sequence[s
 
 @dataclass
 class _Counters:
+    files: Sequence[FileIdentity]
     entries: int = 0
     events: int = 0
     before: float = 0.0
     after: float = 0.0
     overflow: dict[str, int] = field(default_factory=dict)
     non_finite: dict[str, int] = field(default_factory=dict)
-    sources: list[dict[str, Any]] = field(default_factory=list)
-    in_source: int = 0
+    in_source: dict[int, int] = field(default_factory=dict)
 
-    def add(self, rows: Rows, start: int) -> None:
+    def add(self, rows: Rows, start: int, source: int) -> None:
         weight = rows.weight if rows.weight is not None else np.zeros(0)
         self.entries += len(rows.selected)
-        self.in_source = start + len(rows.selected)
+        self.in_source[source] = start + len(rows.selected)
         self.events += int(rows.selected.sum())
         self.before += float(weight[np.isfinite(weight)].sum())
         self.after += float(weight[rows.selected].sum())
@@ -175,29 +176,34 @@ class _Counters:
             for name, count in new.items():
                 mine[name] = mine.get(name, 0) + count
 
-    def close_source(self, file: FileIdentity) -> None:
-        self.sources.append({**file.as_dict(), "entries": [0, self.in_source]})
-        self.in_source = 0
+    def sources(self) -> list[dict[str, Any]]:
+        """Return the files with their entries."""
+        return [{**file.as_dict(), "entries": [0, self.in_source.get(n, 0)]} for n, file in enumerate(self.files)]
 
 
 def _tables(
     schema: Schema, config: Config, sample: Sample, rows: Rows, start: int, source: int
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return the selected rows as structured arrays."""
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, np.ndarray]]]:
+    """Return the columns of the selected rows."""
     take = np.flatnonzero(rows.selected)
-    events = np.empty(len(take), schema.dtype())
-    events["eventNumber"] = rows.event_number[take]
-    events["entry"] = take + start
-    events["source"] = source
-    events["label"] = config.data.labels.index(sample.label)
-    events["weight"] = rows.weight[take] if rows.weight is not None else 0
-    for name, column in rows.events.items():
-        events[name] = column[take]
-    objects = {}
-    for name, block in schema.objects.items():
-        objects[name] = np.empty((len(take), block.max), block.dtype())
-        for column_name, column in rows.objects[name].items():
-            objects[name][column_name] = column[take]
+    n = len(take)
+    all_of_them = n == len(rows.selected)
+
+    def chosen(column: np.ndarray) -> np.ndarray:
+        return column if all_of_them else column[take]
+
+    events = {
+        "eventNumber": chosen(rows.event_number),
+        "entry": take + start,
+        "source": np.full(n, source),
+        "label": np.full(n, config.data.labels.index(sample.label)),
+        "weight": chosen(rows.weight) if rows.weight is not None else np.zeros(n),
+        **{name: chosen(column) for name, column in rows.events.items()},
+    }
+    objects = {
+        name: {column_name: chosen(rows.objects[name][column_name]) for column_name in block.dtype().names or ()}
+        for name, block in schema.objects.items()
+    }
     return events, objects
 
 
@@ -214,7 +220,7 @@ def _attributes(config: Config, sample: Sample, counters: _Counters) -> dict[str
         "tree": sample.tree or config.data.tree,
         "selection": [text for text in (config.data.selection, sample.selection) if text],
         "luminosity_ipb": config.data.luminosity_ipb,
-        "sources": counters.sources,
+        "sources": counters.sources(),
         "entries": {"before": counters.entries, "after": counters.events},
         "sum_of_weights": {"before": counters.before, "after": counters.after},
         "overflow": counters.overflow,
@@ -247,40 +253,3 @@ def _up_to_date(config: Config, path: Path, files: list[FileIdentity], sample: S
     except (StoreError, KeyError):
         pass  # an unreadable file is made again
     return None
-
-
-def duplicate_event_ids(paths: dict[str, Path]) -> dict[str, int]:
-    """Count event ids that occur more than once, in bounded memory.
-
-    The ids are strewn over temporary files, the same id always into the same one, and counted file by file.
-
-    Args:
-        paths: dataset files by sample.
-
-    Returns:
-        For each sample the repeated ids within it, and under ``between samples`` those across samples.
-    """
-    repeated = np.zeros(len(paths), np.int64)
-    between = 0
-    with ExitStack() as stack:
-        stores = [stack.enter_context(open_store(path)) for path in paths.values()]
-        # Not more files than a process may have open.
-        parts = min(sum(store.events for store in stores) // IDS_AT_A_TIME + 1, MOST_FILES)
-        buckets = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(parts)]
-        for sample, store in enumerate(stores):
-            for start in range(0, store.events, IDS_AT_A_TIME):
-                rows = np.empty(min(IDS_AT_A_TIME, store.events - start), ID_OF_SAMPLE)
-                rows["id"] = store.read("events", ["eventNumber"], start, start + len(rows))["eventNumber"]
-                rows["sample"] = sample
-                # The upper bits of a product with an odd number: ids may all be multiples of something.
-                bucket = (rows["id"] * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)) % np.uint64(parts)
-                for number, file in enumerate(buckets):
-                    file.write(rows[bucket == number].tobytes())
-        for file in buckets:
-            file.seek(0)
-            rows = np.frombuffer(file.read(), ID_OF_SAMPLE)
-            own = [rows["id"][rows["sample"] == sample] for sample in range(len(paths))]
-            unique = [np.unique(ids) for ids in own]
-            repeated += [len(ids) - len(once) for ids, once in zip(own, unique, strict=True)]
-            between += sum(map(len, unique)) - len(np.unique(np.concatenate(unique)))
-    return {**dict(zip(paths, repeated.tolist(), strict=True)), "between samples": between}

@@ -9,7 +9,9 @@ import errno
 import fcntl
 import json
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -18,13 +20,18 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 
+from nntrainer.dataset.deflate import deflated, shuffled
 from nntrainer.dataset.schema import Field, ObjectSchema, Schema
 from nntrainer.errors import StoreError, nearest, one_of
+from nntrainer.threads import pool
 
 FORMAT_VERSION = 1
 CHUNK_ROWS = 8192
 # What libraries from HDF5 1.10 on read; 'latest' is that of the HDF5 that h5py happens to bring.
 LIBVER = ("v108", "v110")
+
+Columns = np.ndarray | Mapping[str, np.ndarray]
+"""Columns by name: a structured array, or a dictionary that saves making one."""
 
 
 class StoreWriter:
@@ -41,6 +48,7 @@ class StoreWriter:
         self.schema = schema
         self.attrs = dict(attrs or {})
         self.part = self.path.with_name(f"{self.path.name}.part")
+        self._tables: dict[str, _Table] = {}
 
     def __enter__(self) -> StoreWriter:
         """Create the file; a part that a killed process left is begun again."""
@@ -89,27 +97,28 @@ class StoreWriter:
         dataset.attrs["fields"] = json.dumps(
             {field.name: {"unit": field.unit, "description": field.description} for field in fields}
         )
+        self._tables[name] = _Table(dataset)
 
-    def append(self, events: np.ndarray, objects: Mapping[str, np.ndarray]) -> None:
-        """Add rows.
+    def append(self, events: Columns, objects: Mapping[str, Columns]) -> None:
+        """Add rows; they are compressed by threads after this returns, so leave the arrays as they are.
 
         Args:
-            events: (n,) structured array of the schema's type.
-            objects: for each collection an (n, max) structured array.
+            events: columns of n numbers.
+            objects: for each collection columns of (n, max) numbers.
 
         Raises:
-            StoreError: a collection is left out or has another number of rows, or the disk is full.
+            StoreError: a collection or column is left out or has another number of rows, or the disk is full.
         """
-        tables = {"events": events, **objects}
-        lengths = {name: len(tables.get(name, ())) for name in ("events", *self.schema.objects)}
-        if set(lengths.values()) != {len(events)}:
+        given = {"events": events, **objects}
+        columns = {name: _by_name(given.get(name, {}), table.dtype) for name, table in self._tables.items()}
+        lengths = {name: {len(column) for column in each.values()} for name, each in columns.items()}
+        if len(set().union(*lengths.values())) != 1:
             raise StoreError(f"{self.path}: rows of events and objects differ in number: {lengths}")
         with self._told():
-            for name in lengths:
-                dataset = self._file[name]
-                before = dataset.shape[0]
-                dataset.resize(before + len(events), axis=0)
-                dataset[before:] = tables[name]
+            for table in self._tables.values():
+                table.write()  # what was appended before
+            for name, table in self._tables.items():
+                table.append(columns[name])
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -118,6 +127,8 @@ class StoreWriter:
         try:
             with self._told():
                 if kind is None:
+                    for table in self._tables.values():
+                        table.finish()
                     for key, value in {**self.attrs, "format_version": FORMAT_VERSION}.items():
                         self._file.attrs[key] = value if isinstance(value, str | int | float) else json.dumps(value)
                 self._file.close()
@@ -126,6 +137,61 @@ class StoreWriter:
         finally:
             self.part.unlink(missing_ok=True)
             self._lock.close()
+
+
+def _by_name(columns: Columns, dtype: np.dtype) -> dict[str, np.ndarray]:
+    """Return the columns of a compound type, each in one piece; one that is left out has no rows."""
+    there = (columns.dtype.names or ()) if isinstance(columns, np.ndarray) else columns
+    return {
+        name: np.ascontiguousarray(columns[name], dtype[name]) if name in there else np.empty(0, dtype[name])
+        for name in dtype.names or ()
+    }
+
+
+class _Table:
+    """A dataset that grows: rows are gathered to whole chunks, threads compress them, the caller's thread writes.
+
+    HDF5 would compress one chunk after the other.
+
+    Args:
+        dataset: an empty dataset with the filters of :mod:`nntrainer.dataset.deflate`.
+    """
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self.dataset = dataset
+        self.dtype = dataset.dtype
+        self.rows = 0
+        self._left: dict[str, np.ndarray] = {}
+        self._chunks: deque[tuple[int, Future[bytes]]] = deque()
+
+    def append(self, columns: dict[str, np.ndarray]) -> None:
+        """Add rows."""
+        if self._left:
+            columns = {name: np.concatenate([self._left[name], column]) for name, column in columns.items()}
+        length, step = len(next(iter(columns.values()))), self.dataset.chunks[0]
+        whole = length - length % step
+        for start in range(0, whole, step):
+            self._compress({name: column[start : start + step] for name, column in columns.items()})
+        self._left = {name: column[whole:].copy() for name, column in columns.items()}
+
+    def _compress(self, columns: dict[str, np.ndarray]) -> None:
+        items = int(np.prod(self.dataset.chunks))
+        chunk = pool().submit(lambda: deflated(shuffled(columns, self.dtype, items)))
+        self._chunks.append((self.rows, chunk))
+        self.rows += len(next(iter(columns.values())))
+
+    def write(self) -> None:
+        """Write what has been compressed, waiting for it."""
+        self.dataset.resize(self.rows, axis=0)
+        while self._chunks:
+            row, chunk = self._chunks.popleft()
+            self.dataset.id.write_direct_chunk((row, *[0] * (self.dataset.ndim - 1)), chunk.result())
+
+    def finish(self) -> None:
+        """Write everything, the rows left over included."""
+        if self._left and len(next(iter(self._left.values()))):
+            self._compress(self._left)
+        self.write()
 
 
 class Store:

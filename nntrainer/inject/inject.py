@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nntrainer.dataset.build import build, required_branches
+from nntrainer.dataset.build import Rows, build, required_branches
 from nntrainer.dataset.inputs import network_arrays
 from nntrainer.errors import InjectError, InputError, nearest, one_of
 from nntrainer.files import is_remote
@@ -23,8 +24,10 @@ from nntrainer.ntuples.reader import NtupleTree, identity, list_trees, open_tree
 from nntrainer.ntuples.writers import CopyWriter, FriendWriter, ScoreWriter
 from nntrainer.progress import Progress, silent
 from nntrainer.provenance import git_commit
+from nntrainer.threads import ahead
 
 MODES = ("friend", "copy", "inplace")
+FILES_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -82,13 +85,16 @@ class _Scorer:
         """Return the branches that the features need."""
         return required_branches(self.ensemble.config, None, tree.branches, with_weight=False)
 
-    def columns(self, tree: NtupleTree, arrays: dict[str, Any], start: int, stop: int, count: _Count) -> _Columns:
-        """Return the event numbers and new branches of some entries."""
-        config = self.ensemble.config
+    def rows(self, tree: NtupleTree, arrays: dict[str, Any], start: int, stop: int) -> Rows:
+        """Return what the features say of some entries."""
         try:
-            rows = build(config, arrays, with_weight=False, start=start, entries=stop - start)
+            return build(self.ensemble.config, arrays, with_weight=False, start=start, entries=stop - start)
         except InputError as error:
             raise InputError(f"{tree.path}: tree '{tree.name}': {error}") from None
+
+    def columns(self, rows: Rows, count: _Count) -> dict[str, np.ndarray]:
+        """Return the new branches of some entries."""
+        config = self.ensemble.config
         inputs = network_arrays(config, rows.events, rows.objects)
         with_seen = config.inject.score_seen_events
         scores = score(self.ensemble, inputs, rows.event_number, rows.selected, with_seen=with_seen)
@@ -96,7 +102,7 @@ class _Scorer:
         count.scored += int((scores.fold != NO_FOLD).sum())
         count.seen += int(scores.left_out.sum())
         new = dict(zip(self.scores, np.ascontiguousarray(scores.values.T), strict=True))
-        return rows.event_number, new | {self.fold: scores.fold}
+        return new | {self.fold: scores.fold}
 
 
 @dataclass
@@ -105,9 +111,6 @@ class _Count:
 
     scored: int = 0
     seen: int = 0
-
-
-_Columns = tuple[np.ndarray, dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,7 @@ def inject(
             ``<branch>_fold`` tells which model gave the score (-1: none).
         suffix: suffix of a friend tree's name.
         default: score of events outside the selection, and with fractions of events that the model has seen.
-        threads: threads of ONNX Runtime; 0 for all cores.
+        threads: threads that score; 0 for all cores.
         overwrite: replace outputs that exist.
         replace: in place: add the branches to the ntuples themselves.
         overwrite_branch: in place: unhook branches of the new names.
@@ -202,7 +205,26 @@ def inject(
     )
     targets = _originals(files) if replace else _targets(files, Path(output), mode, overwrite)
     wanted = tuple(trees or block.trees or (ensembles[0].config.data.tree,))
-    return [result for file, target in targets.items() for result in _file(job, file, target, wanted)]
+    return _files(job, targets, wanted)
+
+
+def _files(job: _Job, targets: Mapping[str, Path], wanted: Sequence[str]) -> list[Injected]:
+    """Score several files at once: while one is opened or finished, others are read."""
+    if len(targets) == 1:
+        return [result for file, target in targets.items() for result in _file(job, file, target, wanted)]
+    quiet = replace(job, progress=silent())
+    results: list[Injected] = []
+    job.progress.start("score", len(targets), "files")
+    with ThreadPoolExecutor(FILES_AT_ONCE) as threads:
+        running = [threads.submit(_file, quiet, file, target, wanted) for file, target in targets.items()]
+        try:
+            for each in running:
+                results += each.result()
+                job.progress.advance(1)
+        finally:
+            threads.shutdown(cancel_futures=True)
+            job.progress.finish()
+    return results
 
 
 def _scorers(ensembles: Sequence[Ensemble], branch: str | None, default: float | None) -> tuple[_Scorer, ...]:
@@ -297,14 +319,9 @@ def _tree(job: _Job, tree: NtupleTree, names: Sequence[str], target: Path, write
     writer.begin(tree, job.branches(writer.event_id))
     counts = [_Count() for _ in job.scorers]
     job.progress.start(f"score {Path(tree.path).name}", tree.entries)
-    for start, stop in tree.spans(job.chunk_events):
-        arrays = tree.read(names, start, stop)
-        columns: dict[str, np.ndarray] = {}
-        for scorer, count in zip(job.scorers, counts, strict=True):
-            event_number, new = scorer.columns(tree, arrays, start, stop, count)
-            if writer.event_id:
-                columns.setdefault("eventNumber", event_number)
-            columns |= new
+    for start, stop, columns in ahead(_scored(job, counts, ahead(_read(job, tree, names)))):
+        if not writer.event_id:
+            columns.pop("eventNumber")
         writer.extend(tree, start, stop, columns)
         job.progress.advance(stop - start)
     job.progress.finish()
@@ -321,6 +338,24 @@ def _injected(
         outcome = (tree.entries, count.scored, left, count.seen, seconds, skipped)
         results.append(Injected(tree.path, tree.name, target, scorer.branch, *outcome))
     return results
+
+
+def _read(job: _Job, tree: NtupleTree, names: Sequence[str]) -> Generator[tuple[int, int, list[Rows]], None, None]:
+    """Yield first entry, entry after the last and the rows of each training, chunk by chunk."""
+    for start, stop in tree.spans(job.chunk_events, names):
+        arrays = tree.read(names, start, stop)
+        yield start, stop, [scorer.rows(tree, arrays, start, stop) for scorer in job.scorers]
+
+
+def _scored(
+    job: _Job, counts: Sequence[_Count], chunks: Iterator[tuple[int, int, list[Rows]]]
+) -> Generator[tuple[int, int, dict[str, np.ndarray]], None, None]:
+    """Yield first entry, entry after the last and the columns of each chunk: event numbers, scores and folds."""
+    for start, stop, several in chunks:
+        columns = {"eventNumber": several[0].event_number}
+        for scorer, rows, count in zip(job.scorers, several, counts, strict=True):
+            columns |= scorer.columns(rows, count)
+        yield start, stop, columns
 
 
 def _provenance(scorer: _Scorer, file: str) -> dict[str, Any]:

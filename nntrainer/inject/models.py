@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from nntrainer.config import Config
 from nntrainer.dataset.inputs import METADATA_FORMAT, METADATA_KEY
 from nntrainer.dataset.schema import network_inputs
 from nntrainer.errors import ConfigError, InjectError, MissingDependencyError
+from nntrainer.threads import pool
 
 NEEDED = ("outputs", "fold_rule", "config", "config_digest")
 
@@ -37,10 +39,12 @@ class Ensemble:
     Attributes:
         config: the configuration they were trained with, from their metadata.
         models: by fold.
+        workers: the threads that score.
     """
 
     config: Config
     models: tuple[Model, ...]
+    workers: ThreadPoolExecutor = field(default_factory=pool)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -54,7 +58,7 @@ def load_ensembles(paths: Sequence[Path], threads: int = 0) -> list[Ensemble]:
 
     Args:
         paths: the ONNX files, one for each fold of each training.
-        threads: threads of ONNX Runtime; 0 for all cores.
+        threads: threads that score; 0 for all cores.
 
     Returns:
         The trainings, in the order of their first models.
@@ -64,7 +68,7 @@ def load_ensembles(paths: Sequence[Path], threads: int = 0) -> list[Ensemble]:
     """
     trainings: dict[str, list[Model]] = {}
     for path in paths:
-        model = _load(Path(path), threads)
+        model = _load(Path(path))
         trainings.setdefault(model.metadata["config_digest"], []).append(model)
     several = list(trainings.values())
     for models in several:
@@ -74,7 +78,7 @@ def load_ensembles(paths: Sequence[Path], threads: int = 0) -> list[Ensemble]:
                 f"{models[0].path} and {other.path} come from different configurations, and of the first not all "
                 f"{models[0].rule['k']} folds are given; give all folds of each training"
             )
-    return [_ensemble(models) for models in several] or [_ensemble([])]
+    return [_ensemble(models, threads) for models in several] or [_ensemble([], threads)]
 
 
 def load_models(paths: Sequence[Path], threads: int = 0) -> Ensemble:
@@ -82,7 +86,7 @@ def load_models(paths: Sequence[Path], threads: int = 0) -> Ensemble:
 
     Args:
         paths: the ONNX files, one for each fold.
-        threads: threads of ONNX Runtime; 0 for all cores.
+        threads: threads that score; 0 for all cores.
 
     Returns:
         The models in the order of their folds.
@@ -91,10 +95,10 @@ def load_models(paths: Sequence[Path], threads: int = 0) -> Ensemble:
         InjectError: a file is missing or none of ours, the models are of different trainings, or a fold is missing
             or given twice.
     """
-    return _ensemble([_load(Path(path), threads) for path in paths])
+    return _ensemble([_load(Path(path)) for path in paths], threads)
 
 
-def _ensemble(models: Sequence[Model]) -> Ensemble:
+def _ensemble(models: Sequence[Model], threads: int) -> Ensemble:
     if not models:
         raise InjectError("no model is given; give one ONNX file for each fold")
     models = sorted(models, key=lambda each: each.rule["fold"])
@@ -112,7 +116,7 @@ def _ensemble(models: Sequence[Model]) -> Ensemble:
         raise InjectError(f"{first.path}: this version cannot read the configuration in it: {reason}") from None
     for model in models:
         _check_shape(model, config)
-    return Ensemble(config, tuple(models))
+    return Ensemble(config, tuple(models), ThreadPoolExecutor(threads) if threads else pool())
 
 
 def _check_folds(models: Sequence[Model]) -> None:
@@ -131,7 +135,7 @@ def _check_folds(models: Sequence[Model]) -> None:
         )
 
 
-def _load(path: Path, threads: int) -> Model:
+def _load(path: Path) -> Model:
     try:
         import onnxruntime
     except ModuleNotFoundError:
@@ -141,7 +145,9 @@ def _load(path: Path, threads: int) -> Model:
     if not path.is_file():
         raise InjectError(f"{path}: no such model file; `nntrainer export` makes it")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    # One batch a thread: with threads of its own, ONNX Runtime needs twice the processor time for such networks, since
+    # they wait for one another busily.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from nntrainer.dataset.split import seen
-from nntrainer.inject.models import Ensemble
+from nntrainer.inject.models import Ensemble, Model
 
-BATCH = 16384
+BATCH = 4096
+"""Events at a time: enough that calls cost nothing, few enough that what is between two layers stays in the cache."""
 NO_FOLD = -1
 
 
@@ -60,9 +62,14 @@ def score(
         if with_seen and model.rule["kind"] == "fractions":
             mine = selected
         rows = np.flatnonzero(mine)
-        for start in range(0, len(rows), BATCH):
-            take = rows[start : start + BATCH]
-            batch = {name: np.ascontiguousarray(array[take]) for name, array in inputs.items()}
-            values[take] = model.session.run(["scores"], batch)[0]
+        batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+        scored = ensemble.workers.map(partial(_batch, model, inputs), batches)
+        for take, result in zip(batches, scored, strict=True):
+            values[take] = result
         fold[rows] = model.rule["fold"]
     return Scores(values, fold, selected & (fold == NO_FOLD))
+
+
+def _batch(model: Model, inputs: Mapping[str, np.ndarray], take: np.ndarray) -> np.ndarray:
+    """Return the scores of some entries, (n, outputs)."""
+    return np.asarray(model.session.run(["scores"], {name: array[take] for name, array in inputs.items()})[0])

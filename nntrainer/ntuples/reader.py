@@ -11,8 +11,11 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
+
 from nntrainer.errors import InputError, MissingDependencyError, nearest, one_of
 from nntrainer.files import is_remote
+from nntrainer.threads import pool
 
 ATTEMPTS = 3
 BACKOFF_S = 0.5
@@ -210,10 +213,35 @@ class NtupleTree:
             if name in self._several:
                 raise InputError(f"{self.path}: tree '{self.name}' has several branches '{name}'; rename one of them")
 
-    def spans(self, chunk_events: int) -> Iterator[tuple[int, int]]:
-        """Yield first entry and entry after the last of each chunk, together all entries."""
-        for start in range(0, self.entries, chunk_events):
-            yield start, min(start + chunk_events, self.entries)
+    def spans(self, chunk_events: int, names: Sequence[str] = ()) -> Iterator[tuple[int, int]]:
+        """Yield chunks, together all entries.
+
+        A chunk ends where baskets (or clusters) do if that makes it at least half and at most twice as long as asked
+        for: a basket that two chunks need is decompressed twice.
+
+        Args:
+            chunk_events: entries in a chunk.
+            names: the branches that will be read and whose baskets count; if there are none, all chunks are as asked.
+
+        Yields:
+            First entry and entry after the last of each chunk.
+        """
+        edges = self._edges(names)
+        start = 0
+        while start < self.entries:
+            near = edges[(edges >= start + chunk_events / 2) & (edges <= start + 2 * chunk_events)]
+            best = int(near[np.argmin(abs(near - start - chunk_events))]) if len(near) else start + chunk_events
+            stop = min(best, self.entries)
+            yield start, stop
+            start = stop
+
+    def _edges(self, names: Sequence[str]) -> np.ndarray:
+        """Return where baskets of all branches end."""
+        if names and self.kind == "RNTuple":
+            clusters = self.handle.ntuple.cluster_summaries
+            return np.array([each.num_first_entry + each.num_entries for each in clusters], np.int64)
+        edges = [self._branches[name].entry_offsets for name in names if name in self._branches]
+        return np.array(sorted(set(edges[0]).intersection(*edges[1:])) if edges else [], np.int64)
 
     def read(self, names: Sequence[str], start: int, stop: int) -> dict[str, Any]:
         """Read branches.
@@ -229,20 +257,23 @@ class NtupleTree:
         Raises:
             InputError: a branch is missing or cannot be read.
         """
+        self.require(names)
+        read = partial(self._read, start=start, stop=stop)
+        # uproot reads RNTuples by state that branches share, and connections fail by themselves.
+        together = self.kind == "TTree" and not is_remote(self.path)
+        return dict(zip(names, (pool().map if together else map)(read, names), strict=True))
+
+    def _read(self, name: str, start: int, stop: int) -> Any:
         import awkward
 
-        self.require(names)
-        result = {}
-        for name in names:
-            branch = self._branches[name]
-            # Without uproot's cache: nothing is read twice here.
-            read = partial(branch.array, entry_start=start, entry_stop=stop, array_cache=None, library="ak")
-            kind = " ".join(str(branch.typename).split())
-            array = _attempt(self.path, read, f"branch '{name}' of tree '{self.name}', {kind}, cannot be read")
-            # A branch of numbers becomes NumPy; strings, too, are one-dimensional but have parameters.
-            flat = array.ndim == 1 and not awkward.parameters(array) and not awkward.fields(array)
-            result[name] = awkward.to_numpy(array) if flat else array
-        return result
+        branch = self._branches[name]
+        # Without uproot's cache: nothing is read twice here.
+        read = partial(branch.array, entry_start=start, entry_stop=stop, array_cache=None, library="ak")
+        kind = " ".join(str(branch.typename).split())
+        array = _attempt(self.path, read, f"branch '{name}' of tree '{self.name}', {kind}, cannot be read")
+        # A branch of numbers becomes NumPy; strings, too, are one-dimensional but have parameters.
+        flat = array.ndim == 1 and not awkward.parameters(array) and not awkward.fields(array)
+        return awkward.to_numpy(array) if flat else array
 
 
 @contextmanager

@@ -153,6 +153,27 @@ def expected(raw: dict[str, Any], fold: np.ndarray) -> np.ndarray:
     return raw["x"] + first + STEP * fold
 
 
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_several_files_at_once(tmp_path: Path, threads: int) -> None:
+    """The results come in the order of the files, whichever is done first; one that fails is told of."""
+    config = make_config()
+    models, files = make_models(tmp_path, config), []
+    for number, n in enumerate((500, 3, 40, 1, 7)):
+        files.append(str(tmp_path / f"{number}.root"))
+        with uproot.recreate(files[-1]) as file:
+            file.mktree("nominal", TYPES).extend(branches(n, number))
+    done = inject(models, files, output=tmp_path / "out", threads=threads)
+    assert [(each.file, each.events) for each in done] == list(zip(files, (500, 3, 40, 1, 7), strict=True))
+    for each in done:
+        raw, friend = read(Path(each.file), "nominal"), read(each.output, "nominal_nn")
+        fold = np.array([int(number) % 3 for number in raw["eventNumber"]])
+        assert np.array_equal(friend["nn_score"], np.where(raw["n"] > 0, expected(raw, fold), -99))
+    with uproot.recreate(files[2]) as file:
+        file["other"] = "no tree"
+    with pytest.raises(InputError, match=r"2\.root: there is no tree 'nominal'"):
+        inject(models, files, output=tmp_path / "out2")
+
+
 def test_each_event_is_scored_by_the_model_of_its_fold(ntuple: Path, tmp_path: Path) -> None:
     config = make_config()
     before = sha(ntuple)

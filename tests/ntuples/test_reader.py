@@ -106,6 +106,24 @@ def test_iterate(ntuple: str, chunk: int) -> None:
     assert ak.to_list(ak.num(ak.concatenate([part["jagged"] for _, _, part in parts]))) == list(range(N))
 
 
+@pytest.mark.parametrize("chunk", [1, 3, 5, 7, 30, 45, 200])
+@pytest.mark.parametrize("kind", ["TTree", "RNTuple"])
+def test_chunks_end_where_baskets_do(tmp_path: Path, kind: str, chunk: int) -> None:
+    path, steps = str(tmp_path / "t.root"), [10, 40, 10, 25, 15]
+    with uproot.recreate(path) as file:
+        tree = (file.mktree if kind == "TTree" else file.mkrntuple)("t", {"x": "int32", "y": "float64"})
+        for step in steps:
+            tree.extend({"x": np.arange(step, dtype=np.int32), "y": np.zeros(step)})
+    with open_tree(path, "t") as tree:
+        spans = list(tree.spans(chunk, ["x", "y"]))
+    edges = [0, *np.cumsum(steps)]
+    assert [start for start, _ in spans] == [0, *(stop for _, stop in spans[:-1])] and spans[-1][1] == 100
+    assert all(stop - start <= 2 * chunk for start, stop in spans)
+    for start, stop in spans[:-1]:
+        near = [edge for edge in edges if start + chunk / 2 <= edge <= start + 2 * chunk]
+        assert stop in near if near else stop == start + chunk
+
+
 def test_an_empty_tree_has_no_chunk(tmp_path: Path) -> None:
     path = tmp_path / "empty.root"
     with uproot.recreate(path) as file:
