@@ -13,7 +13,7 @@ import numpy as np
 
 from nntrainer.errors import TrainingError
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass

@@ -28,9 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from nntrainer.training.distributed import join, set_up_devices
     from nntrainer.training.launch import FileProgress
+    from nntrainer.training.load import load_training_data
     from nntrainer.training.loop import train_fold
     from nntrainer.training.record import read_training, write_training
-    from nntrainer.training.train import load_training_data
 
     chief = True
     try:
