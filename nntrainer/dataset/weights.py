@@ -88,7 +88,10 @@ class WeightSums:
         self._kept += np.bincount(cell, _kept(weight, self._policy), self.events.size).reshape(shape)
 
     def factors(self) -> np.ndarray:
-        """Return what the weights of each sample and class are multiplied by, after the policy: (samples, labels).
+        """Return what the weights of each sample and class are multiplied by after the policy.
+
+        Returns:
+            (samples, labels) float64.
 
         Raises:
             TrainingError: a class, or everything, has no positive sum of weights.

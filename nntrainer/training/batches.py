@@ -12,7 +12,7 @@ therefore take the steps of one process that has all N parts with batch N·b.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -67,7 +67,7 @@ class Batches:
         self._buffer = self._length if wanted >= self._length else max(wanted // share, 1) * share
         self._whole: TrainingData | None = None
 
-    def portions(self, epoch: int, step: int = 0) -> Iterator[Portion]:
+    def portions(self, epoch: int, step: int = 0) -> Generator[Portion, None, None]:
         """Go through an epoch; while a portion is used, the next one is read.
 
         Args:
@@ -84,11 +84,15 @@ class Batches:
             return
         each = self._buffer // self._share
         numbers = range(step // each, -(-self.steps // each))
+        if not numbers:
+            return
         with ThreadPoolExecutor(1, "batches") as reader:
             ahead = [reader.submit(self._read, epoch, number) for number in numbers[:1]]
             for number in numbers:
                 portion = ahead.pop().result()
-                ahead += [reader.submit(self._read, epoch, following) for following in numbers if following == number + 1]
+                ahead += [
+                    reader.submit(self._read, epoch, following) for following in numbers if following == number + 1
+                ]
                 yield Portion(portion.data, portion.order[max(step - number * each, 0) :])
                 del portion  # its memory is for the next one
 

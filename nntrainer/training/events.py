@@ -129,9 +129,10 @@ class OnDisk:
         try:
             if self._like is None:
                 self._like = data.like([array[:0] for array in data.arrays()])
-                self._files = [self._open.enter_context(tempfile.TemporaryFile(buffering=0)) for _ in data.arrays()]
+                for _ in data.arrays():
+                    self._files.append(self._open.enter_context(tempfile.TemporaryFile(buffering=0)))  # noqa: SIM115
             for file, array in zip(self._files, data.arrays(), strict=True):
-                rest = memoryview(np.ascontiguousarray(array)).cast("B")
+                rest = _bytes(np.ascontiguousarray(array))
                 while len(rest):
                     rest = rest[file.write(rest) :]
         except OSError as error:
@@ -149,7 +150,7 @@ class OnDisk:
         arrays = []
         for file, like in zip(self._files, self._like.arrays(), strict=True):
             array = np.empty((events, *like.shape[1:]), like.dtype)
-            rest, size = memoryview(array).cast("B"), like.dtype.itemsize * int(np.prod(like.shape[1:]))
+            rest, size = _bytes(array), like.dtype.itemsize * int(np.prod(like.shape[1:]))
             for first, last in spans:
                 _fill(file, rest[: (last - first) * size], first * size)
                 rest = rest[(last - first) * size :]
@@ -160,6 +161,11 @@ class OnDisk:
         """Return all events in order, so many at a time."""
         for start in range(0, self.events, PIECE_EVENTS):
             yield self.read([(start, min(start + PIECE_EVENTS, self.events))])
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    """Return the memory of a contiguous array."""
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _fill(file: BinaryIO, buffer: memoryview, offset: int) -> None:

@@ -22,7 +22,7 @@ READ_EVENTS = 32_768
 DECIDES = ("eventNumber", "label", "weight")
 """Fields that decide the role and the weight of an event."""
 BUFFERS = 4
-"""Buffers that the memory given must hold: one that is trained on, one that is read, and the way from one to the other."""
+"""Buffers that the memory given must hold: one that is trained on, one that is read, and room between them."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class _Identity:
 
 
 def _survey(config: Config, fold: int, dataset: Dataset) -> tuple[dict[str, WeightSums], str]:
-    """Return what must be known of all events before the first is kept: the sums of weights, and which data they are."""
+    """Return what must be known of all events before the first is kept: sums of weights, and which data these are."""
     identity = _Identity()
     sums = {role: WeightSums(config, len(dataset.samples)) for role in ("train", "validation")}
     for sample, events, _ in dataset.pieces(READ_EVENTS, DECIDES):

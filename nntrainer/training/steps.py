@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -174,16 +175,15 @@ class Steps:
 def _slices(model: Any, batch: int) -> list[tuple[int, int]]:
     """Return where a batch is cut, so that each core has a slice.
 
-    Matrix products of one slice on one core waste less than those of the whole batch cut up one by one. A network
-    that normalises by batch needs the whole, and a GPU has its own ways.
+    A core is busier with the matrix products of a slice of its own than with a share of everyone's. A network that
+    looks at other events of its batch needs the whole, and a GPU has its own ways.
     """
     import tensorflow as tf
 
     whole = any("moving_" in each.path for each in model.non_trainable_variables)
-    cores = tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
-    number = 1 if whole or tf.config.get_visible_devices("GPU") else min(cores, max(batch // SLICE_EVENTS, 1))
-    bounds = [batch * index // number for index in range(number + 1)]
-    return list(zip(bounds[:-1], bounds[1:], strict=True))
+    at_once = tf.config.threading.get_inter_op_parallelism_threads() or len(os.sched_getaffinity(0))
+    number = 1 if whole or tf.config.get_visible_devices("GPU") else min(at_once, max(batch // SLICE_EVENTS, 1))
+    return list(pairwise(batch * index // number for index in range(number + 1)))
 
 
 def _specifications(model: Any, binary: bool) -> tuple[dict[str, Any], Any, Any]:

@@ -107,7 +107,7 @@ def train(
 
 def _train_here(config: Config, fold: int, directory: Path, progress: Progress | None) -> None:
     (directory / STOP).unlink(missing_ok=True)
-    set_up_devices(0, 1, config.training.threads)
+    set_up_devices(0, 1, config.training.threads, config.model.by_event)
     import keras
 
     keras.backend.clear_session()  # the models of earlier folds give their memory back

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = load_config(given.directory / "config.json", environment={})
         workers = join(config.training.workers)
         chief = workers.chief
-        set_up_devices(workers.local_rank, workers.size, config.training.threads)
+        set_up_devices(workers.local_rank, workers.size, config.training.threads, config.model.by_event)
         data = load_training_data(config, given.fold, workers.rank, workers.size)
         train_fold(
             config,
