@@ -13,11 +13,12 @@ therefore take the steps of one process that has all N parts with batch N·b.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 
+from nntrainer.threads import ahead
 from nntrainer.training.events import Events, TrainingData, joined
 
 BLOCK_EVENTS = 512
@@ -84,15 +85,9 @@ class Batches:
             return
         each = self._buffer // self._share
         numbers = range(step // each, -(-self.steps // each))
-        if not numbers:
-            return
-        with ThreadPoolExecutor(1, "batches") as reader:
-            ahead = [reader.submit(self._read, epoch, number) for number in numbers[:1]]
+        with closing(ahead(self._read(epoch, number) for number in numbers)) as portions:
             for number in numbers:
-                portion = ahead.pop().result()
-                ahead += [
-                    reader.submit(self._read, epoch, following) for following in numbers if following == number + 1
-                ]
+                portion = next(portions)
                 yield Portion(portion.data, portion.order[max(step - number * each, 0) :])
                 del portion  # its memory is for the next one
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nntrainer.errors import MissingDependencyError, TrainingError
+from nntrainer.threads import cores
 
 INSTALL = (
     "`make venv` builds and installs it, or install the wheel that "
@@ -145,11 +146,6 @@ def join(workers: int) -> Workers:
     if hvd.size() != workers:
         raise TrainingError(f"training.workers is {workers}, but {hvd.size()} processes were started")
     return Workers(hvd)
-
-
-def cores() -> int:
-    """Return the number of CPU cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def set_up_devices(local_rank: int, workers: int, threads: int, sliced: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from nntrainer.config import Config
 from nntrainer.networks.model import logits_model
+from nntrainer.threads import cores
 from nntrainer.training.distributed import Workers
 from nntrainer.training.events import Events, TrainingData
 from nntrainer.training.optimizers import build_optimizer, clipped, update
@@ -181,7 +181,7 @@ def _slices(model: Any, batch: int) -> list[tuple[int, int]]:
     import tensorflow as tf
 
     whole = any("moving_" in each.path for each in model.non_trainable_variables)
-    at_once = tf.config.threading.get_inter_op_parallelism_threads() or len(os.sched_getaffinity(0))
+    at_once = tf.config.threading.get_inter_op_parallelism_threads() or cores()
     number = 1 if whole or tf.config.get_visible_devices("GPU") else min(at_once, max(batch // SLICE_EVENTS, 1))
     return list(pairwise(batch * index // number for index in range(number + 1)))
 
