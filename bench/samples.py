@@ -11,7 +11,7 @@ from bench.measure import cached
 
 FEATURES = [f"x{i:02d}" for i in range(60)]
 LAYERS = [128, 128, 128]
-TRAIN_PERCENT, VALIDATION_PERCENT = 94, 5
+TRAIN_PERCENT, VALIDATION_PERCENT = 98, 1
 CHUNK = 50_000
 
 

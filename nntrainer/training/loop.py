@@ -91,6 +91,7 @@ def train_fold(
             training.record("failed", error=f"{error}")
             raise
         finally:
+            training.saver.close()
             training.board.close()
             training.progress.finish()
 
@@ -120,6 +121,7 @@ class _Training:
         self.events_per_epoch = self.batches.events * workers.size
         self.state = State()
         self.best: list[np.ndarray] | None = None
+        self.saver = checkpoint.Saver()
         self.event_log = EventLog()
         self.board = TensorBoard(directory / "tensorboard", workers.chief and self.options.tensorboard)
 
@@ -247,12 +249,13 @@ class _Training:
         return float(loss / weight), float(correct / weight)
 
     def _save(self) -> None:
-        checkpoint.save(self.checkpoint_file, self.digest, self.state, self.steps.variables, self.best)
+        self.saver.save(self.checkpoint_file, self.digest, self.state, self.steps.variables, self.best)
 
     def _interrupt(self) -> None:
         self.steps.synchronise()
         if self.workers.chief:
             self._save()
+            self.saver.wait()
         raise Interrupted(
             f"fold {self.fold} is in epoch {self.state.epoch + 1} of {self.options.epochs}; its checkpoint "
             "is saved and the same command goes on from there"
@@ -260,6 +263,7 @@ class _Training:
 
     def _finish(self) -> Any:
         """Check that all workers agree, take the best weights, save the model."""
+        self.saver.wait()
         sums = self.workers.everyone(weights_sha256(self.model))
         if len(set(sums)) > 1:
             raise TrainingError(f"fold {self.fold}: the workers ended with different weights: {sums}")
