@@ -115,15 +115,16 @@ class Rival:
     Args:
         script: beside this module.
         arguments: for the script.
+        python: the interpreter of its environment.
 
     Raises:
         RivalMissing: it cannot be started, and why.
     """
 
-    def __init__(self, script: str, *arguments: str) -> None:
-        if not RIVAL_PYTHON.exists():
-            raise RivalMissing(f"no {RIVAL_PYTHON.parent.parent.name}; make bench makes it")
-        command = [str(RIVAL_PYTHON), str(Path(__file__).with_name(script)), *arguments]
+    def __init__(self, script: str, *arguments: str, python: Path = RIVAL_PYTHON) -> None:
+        if not python.exists():
+            raise RivalMissing(f"no {python.parent.parent.name}; make bench makes it")
+        command = [str(python), str(Path(__file__).with_name(script)), *arguments]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._answer()
 

@@ -82,6 +82,11 @@ class NetworkOptions(Part):
 
     name: str
 
+    @property
+    def by_event(self) -> bool:
+        """Whether what is computed of an event in training depends on it alone, unlike with batch normalisation."""
+        return getattr(self, "normalisation", "none") != "batch_norm"
+
     def build(self, inputs: Any, outputs: int) -> Any:
         """Return the logits, a Keras tensor (None, outputs), of scaled inputs (``networks.inputs.ModelInputs``)."""
         raise NotImplementedError

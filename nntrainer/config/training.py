@@ -141,4 +141,7 @@ class Training(Closed):
         0.0, description="Epochs over which the learning rate grows from the base to the scaled one."
     )
     threads: NonNegativeInt = Field(0, description="CPU threads of a worker; 0 shares the cores evenly.")
+    memory_mib: PositiveInt = Field(
+        2048, description="Memory in MiB for the events of a worker; if they need more, they are read from disk."
+    )
     tensorboard: bool = Field(True, description="Write TensorBoard event files.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,6 @@ class Dataset:
         labels: the classes, by index.
         signal: the label that counts as signal.
         n: number of events.
-        sample_index: (n,) int64, index in ``samples`` of each event.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -80,7 +80,12 @@ class Dataset:
         self.signal: str = str(first.attrs["signal"])
         sizes = [store.events for store in self._stores]
         self.n: int = sum(sizes)
-        self.sample_index: np.ndarray = np.repeat(np.arange(len(sizes)), sizes)
+        self._sizes = sizes
+
+    @cached_property
+    def sample_index(self) -> np.ndarray:
+        """Return the index in ``samples`` of each event, (n,) int64."""
+        return np.repeat(np.arange(len(self._sizes)), self._sizes)
 
     def _check(self) -> None:
         """Refuse files that were made by different configurations."""
@@ -160,6 +165,25 @@ class Dataset:
         for field in fields or ():
             self._check_field(group, field)
         return self._joined(lambda store: store.read(group, None if fields is None else list(fields)))
+
+    def pieces(
+        self, rows: int, fields: Sequence[str] | None = None, objects: Sequence[str] = ()
+    ) -> Iterator[tuple[int, np.ndarray, dict[str, np.ndarray]]]:
+        """Read the events in pieces, in order; a piece is of one sample.
+
+        Args:
+            rows: most events in a piece.
+            fields: fields of the events; all if absent.
+            objects: collections to read with them.
+
+        Yields:
+            The index in ``samples``, the events (n,) and the objects by collection (n, max), structured arrays.
+        """
+        for sample, store in enumerate(self._stores):
+            for start in range(0, store.events, rows):
+                stop = min(start + rows, store.events)
+                slots = {name: store.read(name, None, start, stop) for name in objects}
+                yield sample, store.read("events", fields, start, stop), slots
 
     def to_pandas(self, group: str = "events") -> pandas.DataFrame:
         """Return a DataFrame for notebooks.

@@ -28,23 +28,101 @@ def apply_policy(weight: ArrayLike, policy: WeightPolicy, group: ArrayLike) -> n
     Raises:
         TrainingError: a group's sum is not positive, so that it cannot be kept without negative weights.
     """
+    kept = _kept(weight, policy)
+    if policy != "rescale" or not len(kept):
+        return kept
+    groups, index = np.unique(np.asarray(group), return_inverse=True)
+    before = np.bincount(index, np.asarray(weight, np.float64), len(groups))
+    after = np.bincount(index, kept, len(groups))
+    return np.asarray(kept * _rescaling(groups, before, after)[index])
+
+
+def _kept(weight: ArrayLike, policy: WeightPolicy) -> np.ndarray:
+    """Return what a policy makes of each weight by itself, float64."""
     weight = np.array(weight, np.float64)
     if policy == "absolute":
         return np.abs(weight)
-    if policy == "keep":
-        return weight
-    kept = np.maximum(weight, 0.0)
-    if policy == "drop" or not len(weight):
-        return kept
-    groups, index = np.unique(np.asarray(group), return_inverse=True)
-    before = np.bincount(index, weight, len(groups))
-    after = np.bincount(index, kept, len(groups))
+    return weight if policy == "keep" else np.maximum(weight, 0.0)
+
+
+def _rescaling(groups: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Return the factor of each group that gives the sum after the policy that before it."""
     for number in np.flatnonzero((before <= 0) & (before < after)):
         raise TrainingError(
             f"the weights of sample number {groups[number]} add up to {before[number]:g}, which the policy "
             "'rescale' cannot keep with positive weights; choose 'keep', 'drop' or 'absolute'"
         )
-    return np.asarray(kept * np.divide(before, after, out=np.ones_like(before), where=after > 0)[index])
+    return np.asarray(np.divide(before, after, out=np.ones_like(before), where=after > 0))
+
+
+class WeightSums:
+    """What the weights of the loss need to know of all events: sums by sample and class, added up piece by piece.
+
+    Args:
+        config: the configuration.
+        samples: number of samples.
+
+    Attributes:
+        events: (samples, labels) events.
+    """
+
+    def __init__(self, config: Config, samples: int) -> None:
+        self._config = config
+        self._policy = config.preparation.negative_weights.training
+        shape = (samples, len(config.data.labels))
+        self.events = np.zeros(shape, np.int64)
+        self._signed, self._kept = np.zeros(shape), np.zeros(shape)
+
+    def add(self, weight: np.ndarray, label: np.ndarray, sample: np.ndarray) -> None:
+        """Count events.
+
+        Args:
+            weight: (n,) signed event weights.
+            label: (n,) int, the class of each event.
+            sample: (n,) int, the sample of each event.
+        """
+        shape = self.events.shape
+        cell = np.asarray(sample, np.int64) * shape[1] + label
+        self.events += np.bincount(cell, minlength=self.events.size).reshape(shape)
+        self._signed += np.bincount(cell, weight, self.events.size).reshape(shape)
+        self._kept += np.bincount(cell, _kept(weight, self._policy), self.events.size).reshape(shape)
+
+    def factors(self) -> np.ndarray:
+        """Return what the weights of each sample and class are multiplied by after the policy.
+
+        Returns:
+            (samples, labels) float64.
+
+        Raises:
+            TrainingError: a class, or everything, has no positive sum of weights.
+        """
+        factor = np.ones(self.events.shape)
+        if not self.events.any():
+            return factor
+        if self._policy == "rescale":
+            samples = np.arange(len(factor))
+            factor *= _rescaling(samples, self._signed.sum(axis=1), self._kept.sum(axis=1))[:, np.newaxis]
+        if self._config.preparation.class_balance == "equal":
+            sums = (factor * self._kept).sum(axis=0)
+            there = self.events.any(axis=0)
+            for number in np.flatnonzero(there & ~(sums > 0)):
+                raise TrainingError(
+                    f"the training weights of class '{self._config.data.labels[number]}' add up to {sums[number]:g}, "
+                    "so it cannot be balanced against the others; check data.weight and "
+                    "preparation.negative_weights.training"
+                )
+            factor /= np.where(there, sums, 1.0)
+        mean = (factor * self._kept).sum() / self.events.sum()
+        if not mean > 0:
+            raise TrainingError(
+                f"the training weights have a mean of {mean:g}; check data.weight and "
+                "preparation.negative_weights.training"
+            )
+        return np.asarray(factor / mean)
+
+    def weights(self, weight: np.ndarray, label: np.ndarray, sample: np.ndarray) -> np.ndarray:
+        """Return the weights of the loss of some events, (n,) float64, once all have been added."""
+        return np.asarray(_kept(weight, self._policy) * self.factors()[sample, label])
 
 
 def training_weights(config: Config, weight: ArrayLike, label: ArrayLike, sample: ArrayLike) -> np.ndarray:
@@ -62,22 +140,7 @@ def training_weights(config: Config, weight: ArrayLike, label: ArrayLike, sample
     Raises:
         TrainingError: a class, or everything, has no positive sum of weights.
     """
-    result = apply_policy(weight, config.preparation.negative_weights.training, sample)
-    if not len(result):
-        return result
-    if config.preparation.class_balance == "equal":
-        classes, index = np.unique(np.asarray(label), return_inverse=True)
-        sums = np.bincount(index, result, len(classes))
-        for number in np.flatnonzero(~(sums > 0)):
-            name = config.data.labels[int(classes[number])]
-            raise TrainingError(
-                f"the training weights of class '{name}' add up to {sums[number]:g}, so it cannot be "
-                "balanced against the others; check data.weight and preparation.negative_weights.training"
-            )
-        result = result / sums[index]
-    mean = result.mean()
-    if not mean > 0:
-        raise TrainingError(
-            f"the training weights have a mean of {mean:g}; check data.weight and preparation.negative_weights.training"
-        )
-    return np.asarray(result / mean)
+    weight, label, sample = np.asarray(weight), np.asarray(label, np.int64), np.asarray(sample, np.int64)
+    sums = WeightSums(config, int(sample.max(initial=0)) + 1)
+    sums.add(weight, label, sample)
+    return sums.weights(weight, label, sample)

@@ -68,38 +68,67 @@ def fit_scaling(
     Returns:
         The scaling; features that never change are only shifted.
     """
-    ranges = {}
-    for name, array in inputs.items():
-        if not name.endswith("_valid") or name.removesuffix("_valid") not in inputs:
-            ranges[name] = _fit(kind, array, inputs.get(f"{name}_valid"), rows)
-    return Scaling(ranges)
-
-
-def _fit(kind: str, array: np.ndarray, valid: np.ndarray | None, rows: np.ndarray) -> Range:
-    features = array.shape[-1]
-    count, total, squares = 0, np.zeros(features), np.zeros(features)
-    low, high = np.full(features, np.inf), np.full(features, -np.inf)
-    pivot: np.ndarray | None = None
+    fit = ScalingFit(kind)
     for start in range(0, len(rows), CHUNK_EVENTS):
         take = rows[start : start + CHUNK_EVENTS]
-        values = array[take].astype(np.float64).reshape(-1, features)
-        if valid is not None:
-            values = values[valid[take].reshape(-1) > 0]
+        fit.add({name: array[take] for name, array in inputs.items()})
+    return fit.scaling()
+
+
+class ScalingFit:
+    """The input scaling of events that come piece by piece.
+
+    Args:
+        kind: ``standard``, ``minmax`` or ``none``.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._fits: dict[str, _RangeFit] = {}
+
+    def add(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Take the inputs of some events into account."""
+        for name, array in inputs.items():
+            if not name.endswith("_valid") or name.removesuffix("_valid") not in inputs:
+                fit = self._fits.setdefault(name, _RangeFit(array.shape[-1]))
+                fit.add(array, inputs.get(f"{name}_valid"))
+
+    def scaling(self) -> Scaling:
+        """Return the scaling; features that never change are only shifted."""
+        return Scaling({name: fit.range(self._kind) for name, fit in self._fits.items()})
+
+
+class _RangeFit:
+    """Sums over the events of one input, in float64."""
+
+    def __init__(self, features: int) -> None:
+        self._count = 0
+        self._total, self._squares = np.zeros(features), np.zeros(features)
+        self._low, self._high = np.full(features, np.inf), np.full(features, -np.inf)
+        self._pivot: np.ndarray | None = None
+
+    def add(self, array: np.ndarray, valid: np.ndarray | None) -> None:
+        values = array.reshape(-1, array.shape[-1])
+        values = (values if valid is None else values[valid.reshape(-1) > 0]).astype(np.float64)
         if not len(values):
-            continue
-        low, high = np.minimum(low, values.min(axis=0)), np.maximum(high, values.max(axis=0))
-        # Differences from the first chunk's mean, so that the squares do not cancel for large means.
-        if pivot is None:
-            pivot = values.mean(axis=0)
-        values -= pivot
-        count += len(values)
-        total += values.sum(axis=0)
-        squares += np.square(values).sum(axis=0)
-    mean, scale = np.zeros(features), np.ones(features)
-    if kind == "standard" and pivot is not None:
-        mean = pivot + total / count
-        scale = np.sqrt(np.maximum(squares / count - np.square(total / count), 0))
-    elif kind == "minmax" and pivot is not None:
-        mean, scale = low, high - low
-    constant = (high <= low) | (scale == 0)
-    return Range(mean.astype(np.float32), np.where(constant, 1, scale).astype(np.float32))
+            return
+        self._low = np.minimum(self._low, values.min(axis=0))
+        self._high = np.maximum(self._high, values.max(axis=0))
+        # Differences from the first piece's mean, so that the squares do not cancel for large means.
+        if self._pivot is None:
+            self._pivot = values.mean(axis=0)
+        values -= self._pivot
+        self._count += len(values)
+        self._total += values.sum(axis=0)
+        self._squares += np.square(values).sum(axis=0)
+
+    def range(self, kind: str) -> Range:
+        mean, scale = np.zeros_like(self._total), np.ones_like(self._total)
+        if kind == "standard" and self._pivot is not None:
+            shift = self._total / self._count
+            mean = self._pivot + shift
+            scale = np.sqrt(np.maximum(self._squares / self._count - np.square(shift), 0))
+        elif kind == "minmax" and self._pivot is not None:
+            mean, scale = self._low, self._high - self._low
+        constant = (self._high <= self._low) | (scale == 0)
+        return Range(mean.astype(np.float32), np.where(constant, 1, scale).astype(np.float32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from nntrainer.errors import TrainingError
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
@@ -89,16 +90,42 @@ class State:
         return cls(**values)
 
 
-def save(path: Path, digest: str, state: State, variables: Sequence[Any], best: Sequence[np.ndarray] | None) -> None:
-    """Write a checkpoint, aside and renamed.
+class Saver:
+    """Writes checkpoints, aside and renamed, while training goes on; close it at the end."""
 
-    Args:
-        path: the file.
-        digest: identity of configuration and data.
-        state: where the training stands.
-        variables: Keras variables of the model (seeds of dropout included) and the optimizer.
-        best: values of the model's variables at the best epoch, if they are kept.
-    """
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[None] | None = None
+
+    def save(
+        self, path: Path, digest: str, state: State, variables: Sequence[Any], best: Sequence[np.ndarray] | None
+    ) -> None:
+        """Take down the values of now, and begin to write them once the checkpoint before is written.
+
+        Args:
+            path: the file.
+            digest: identity of configuration and data.
+            state: where the training stands.
+            variables: Keras variables of the model (seeds of dropout included) and the optimizer.
+            best: values of the model's variables at the best epoch, if they are kept; never changed in place.
+        """
+        values = [(variable.path, np.array(variable.value)) for variable in variables]
+        self.wait()
+        self._writing = self._thread.submit(_write, path, digest, state.to_json(), values, best)
+
+    def wait(self) -> None:
+        """Wait until all is written; what went wrong is raised here."""
+        if self._writing is not None:
+            self._writing.result()
+
+    def close(self) -> None:
+        """Wait, whatever has gone wrong."""
+        self._thread.shutdown()
+
+
+def _write(
+    path: Path, digest: str, state: str, values: Sequence[tuple[str, np.ndarray]], best: Sequence[np.ndarray] | None
+) -> None:
     import h5py
 
     part = path.with_name(path.name + ".part")
@@ -106,11 +133,11 @@ def save(path: Path, digest: str, state: State, variables: Sequence[Any], best: 
         file.attrs["format"] = FORMAT
         file.attrs["digest"] = digest
         # As a dataset: an attribute holds at most 64 KiB, and the history grows.
-        file["state"] = np.frombuffer(state.to_json().encode(), np.uint8)
+        file["state"] = np.frombuffer(state.encode(), np.uint8)
         group = file.create_group("variables")
-        for index, variable in enumerate(variables):
-            group[f"{index:05d}"] = np.asarray(variable.value)
-            group[f"{index:05d}"].attrs["path"] = variable.path
+        for index, (name, value) in enumerate(values):
+            group[f"{index:05d}"] = value
+            group[f"{index:05d}"].attrs["path"] = name
         if best is not None:
             group = file.create_group("best")
             for index, array in enumerate(best):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nntrainer.errors import MissingDependencyError, TrainingError
+from nntrainer.threads import cores
 
 INSTALL = (
     "`make venv` builds and installs it, or install the wheel that "
@@ -62,14 +63,20 @@ class Workers:
         """Return the averages over workers of tensors, also inside a graph.
 
         Args:
-            tensors: tensors of the same shapes on every worker.
+            tensors: float32 tensors of the same shapes on every worker.
 
         Returns:
             As many tensors.
         """
         if self.size == 1:
             return tensors
-        return list(self._hvd.grouped_allreduce(tensors, op=self._hvd.Average))
+        import tensorflow as tf
+
+        # As one row of numbers: what workers exchange costs by the message, and a network has many small tensors.
+        row = tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], axis=0)
+        row = self._hvd.allreduce(row, op=self._hvd.Average, name="average")
+        parts = tf.split(row, [tensor.shape.num_elements() for tensor in tensors])
+        return [tf.reshape(part, tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
 
     def average_variables(self, variables: Sequence[Any]) -> None:
         """Set Keras variables to their averages over workers.
@@ -143,18 +150,15 @@ def join(workers: int) -> Workers:
     return Workers(hvd)
 
 
-def cores() -> int:
-    """Return the number of CPU cores this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def set_up_devices(local_rank: int, workers: int, threads: int) -> None:
+def set_up_devices(local_rank: int, workers: int, threads: int, sliced: bool) -> None:
     """Give this process its GPU and its share of the cores, and make its operations repeatable.
 
     Args:
         local_rank: number of this process on this machine.
         workers: processes on this machine.
         threads: CPU threads; 0 shares the cores evenly.
+        sliced: on CPUs, have several operations at once with a thread each, one for each slice of a batch (as
+            ``nntrainer.training.steps`` cuts it), instead of one operation at a time on all threads.
 
     Raises:
         TrainingError: there are GPUs, but fewer than workers.
@@ -169,8 +173,10 @@ def set_up_devices(local_rank: int, workers: int, threads: int) -> None:
         )
     # In a process where TensorFlow has run before, as in a notebook, devices and threads stay as they are.
     with contextlib.suppress(RuntimeError):
-        tf.config.threading.set_intra_op_parallelism_threads(threads or max(1, cores() // workers))
-        tf.config.threading.set_inter_op_parallelism_threads(2)
+        threads = threads or max(1, cores() // workers)
+        sliced = sliced and not gpus
+        tf.config.threading.set_intra_op_parallelism_threads(1 if sliced else threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads if sliced else 2)
         if gpus:
             tf.config.set_visible_devices(gpus[local_rank], "GPU")
             tf.config.experimental.set_memory_growth(gpus[local_rank], True)

@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,37 +17,20 @@ from nntrainer.config import Config
 from nntrainer.config.models import digest
 from nntrainer.config.training import ReduceOnPlateau
 from nntrainer.errors import Interrupted, TrainingError
-from nntrainer.networks.inputs import Scaling
 from nntrainer.networks.model import build_model
 from nntrainer.progress import Progress, silent
 from nntrainer.training import checkpoint
-from nntrainer.training.batches import TrainingData, batches, epoch_order
+from nntrainer.training.batches import Batches
 from nntrainer.training.checkpoint import State
 from nntrainer.training.distributed import Workers, alone
 from nntrainer.training.interrupt import StopRequest
+from nntrainer.training.load import FoldData
 from nntrainer.training.record import EventLog, TensorBoard, write_history, write_training
 from nntrainer.training.schedules import rate
 from nntrainer.training.steps import Steps
 
-STEPS_PER_CALL = 100
-"""Steps between two looks at the stop request."""
-
-
-@dataclass(frozen=True)
-class FoldData:
-    """What one worker trains a fold on.
-
-    Attributes:
-        train: its training events.
-        validation: its validation events.
-        scaling: fitted on the training events of all workers.
-        identity: says which data these are, the same on all workers and at every start.
-    """
-
-    train: TrainingData
-    validation: TrainingData
-    scaling: Scaling
-    identity: str
+EVENTS_PER_CALL = 65_536
+"""Events of a worker between two looks at the stop request."""
 
 
 def training_digest(config: Config, fold: int, identity: str) -> str:
@@ -77,7 +60,6 @@ def train_fold(
     data: FoldData,
     *,
     workers: Workers | None = None,
-    group: int = 1,
     launcher_lives: Callable[[], bool] | None = None,
     progress: Progress | None = None,
 ) -> Any:
@@ -89,7 +71,6 @@ def train_fold(
         directory: where its files go and where its checkpoint may lie.
         data: this worker's events.
         workers: this process among all; alone if absent.
-        group: on one worker, go through the events in the order of so many workers.
         launcher_lives: whether the launcher is still there; training stops with a checkpoint when it is not.
         progress: told how far the work has come; counts the events of all workers.
 
@@ -100,7 +81,7 @@ def train_fold(
         Interrupted: stopped on request, with a checkpoint.
         TrainingError: the loss is not finite, or the checkpoint is of something else.
     """
-    training = _Training(config, fold, directory, data, workers or alone(), group, progress or silent())
+    training = _Training(config, fold, directory, data, workers or alone(), progress or silent())
     with StopRequest(directory, launcher_lives) as stop:
         try:
             return training.run(stop)
@@ -111,6 +92,7 @@ def train_fold(
             training.record("failed", error=f"{error}")
             raise
         finally:
+            training.saver.close()
             training.board.close()
             training.progress.finish()
 
@@ -125,21 +107,22 @@ class _Training:
         directory: Path,
         data: FoldData,
         workers: Workers,
-        group: int,
         progress: Progress,
     ) -> None:
         self.config, self.fold, self.directory = config, fold, directory
-        self.options, self.workers, self.group = config.training, workers, group
+        self.options, self.workers = config.training, workers
         self.progress = progress if workers.chief else silent()
         self.digest = training_digest(config, fold, data.identity)
         self.model = build_model(config, data.scaling, config.seed + fold)
-        self.steps = Steps(config, self.model, workers, data.train, data.validation)
-        self.train_events = data.train.events
-        first = self._order(0)
-        self.steps_per_epoch = len(first)
-        self.events_per_epoch = first.size * workers.size
+        self.batches = Batches(data.train, self.options.batch_size, (config.seed, fold), data.buffer_events)
+        self.validation = data.validation
+        self.steps = Steps(config, self.model, workers, self.batches.batch)
+        self.steps_per_epoch = self.batches.steps
+        self.events_per_step = self.batches.batch * workers.size
+        self.events_per_epoch = self.batches.events * workers.size
         self.state = State()
         self.best: list[np.ndarray] | None = None
+        self.saver = checkpoint.Saver()
         self.event_log = EventLog()
         self.board = TensorBoard(directory / "tensorboard", workers.chief and self.options.tensorboard)
 
@@ -152,10 +135,9 @@ class _Training:
         self.record("running")
         title = f"fold {self.fold}"
         self.progress.start(title, self.options.epochs * self.events_per_epoch)
-        batch = self.events_per_epoch // self.steps_per_epoch
-        self.progress.advance(self.state.epoch * self.events_per_epoch + self.state.step * batch)
+        self.progress.advance(self.state.epoch * self.events_per_epoch + self.state.step * self.events_per_step)
         while not self.state.finished:
-            self._epoch(stop, batch)
+            self._epoch(stop)
         return self._finish()
 
     def _restore(self) -> None:
@@ -171,26 +153,23 @@ class _Training:
         self.workers.broadcast(self.steps.variables)
         self.steps.separate_seeds()
 
-    def _order(self, epoch: int) -> np.ndarray:
-        order = epoch_order(self.train_events, self.config.seed, self.fold, epoch, self.group)
-        return batches(order, self.options.batch_size)
-
-    def _epoch(self, stop: StopRequest, batch: int) -> None:
+    def _epoch(self, stop: StopRequest) -> None:
         state = self.state
-        order = self._order(state.epoch)
-        start = time.perf_counter()
-        while state.step < len(order):
-            if self.workers.any(stop.requested()):
-                state.epoch_seconds += time.perf_counter() - start
-                self._interrupt()
-            call = order[state.step : state.step + STEPS_PER_CALL]
-            before = time.perf_counter()
-            sums = self.steps.train(call, self._rates(len(call)))
-            state.train_seconds += time.perf_counter() - before
-            state.sums = [float(old + new) for old, new in zip(state.sums, sums, strict=True)]
-            state.step += len(call)
-            self.progress.note(self._note())
-            self.progress.advance(len(call) * batch)
+        start, before = time.perf_counter(), state.train_seconds
+        # As many on every worker: at each call they ask one another whether to stop.
+        most = max(EVENTS_PER_CALL // self.batches.batch, 1)
+        with closing(self.batches.portions(state.epoch, state.step)) as portions:
+            for portion in portions:
+                for first in range(0, len(portion.order), most):
+                    if self.workers.any(stop.requested()):
+                        state.epoch_seconds += time.perf_counter() - start
+                        self._interrupt()
+                    call = portion.order[first : first + most]
+                    state.sums = self.steps.train(portion.data, call, self._rates(len(call)), state.sums)
+                    state.step += len(call)
+                    state.train_seconds = before + time.perf_counter() - start
+                    self.progress.note(self._note())
+                    self.progress.advance(len(call) * self.events_per_step)
         self._end_epoch(start)
 
     def _rates(self, steps: int) -> np.ndarray:
@@ -222,7 +201,7 @@ class _Training:
         last_rate = float(np.asarray(self.steps.optimizer.learning_rate.value))
         self.steps.synchronise()
         loss, accuracy = self._means(np.array(state.sums), "training")
-        val_loss, val_accuracy = self._means(self.steps.validate(), "validation")
+        val_loss, val_accuracy = self._means(self.steps.validate(self.validation), "validation")
         improved = state.stopping.update(
             val_loss, state.epoch, options.early_stopping.min_delta if options.early_stopping else 0.0
         )
@@ -271,12 +250,13 @@ class _Training:
         return float(loss / weight), float(correct / weight)
 
     def _save(self) -> None:
-        checkpoint.save(self.checkpoint_file, self.digest, self.state, self.steps.variables, self.best)
+        self.saver.save(self.checkpoint_file, self.digest, self.state, self.steps.variables, self.best)
 
     def _interrupt(self) -> None:
         self.steps.synchronise()
         if self.workers.chief:
             self._save()
+            self.saver.wait()
         raise Interrupted(
             f"fold {self.fold} is in epoch {self.state.epoch + 1} of {self.options.epochs}; its checkpoint "
             "is saved and the same command goes on from there"
@@ -284,6 +264,7 @@ class _Training:
 
     def _finish(self) -> Any:
         """Check that all workers agree, take the best weights, save the model."""
+        self.saver.wait()
         sums = self.workers.everyone(weights_sha256(self.model))
         if len(set(sums)) > 1:
             raise TrainingError(f"fold {self.fold}: the workers ended with different weights: {sums}")

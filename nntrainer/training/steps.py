@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from nntrainer.config import Config
 from nntrainer.networks.model import logits_model
-from nntrainer.training.batches import TrainingData, batches
+from nntrainer.threads import cores
 from nntrainer.training.distributed import Workers
-from nntrainer.training.optimizers import build_optimizer, clipped
+from nntrainer.training.events import Events, TrainingData
+from nntrainer.training.optimizers import build_optimizer, clipped, update
 
 EVALUATION_BATCH = 8192
+SLICE_EVENTS = 64
+"""Fewer events of a batch are not worth a core of their own."""
 
 
 class Steps:
-    """The graph of training steps and of the evaluation, over data held as tensors.
+    """The graph of training steps and of the evaluation.
 
     A Python call runs many steps: the loop over steps, the choice of events, gradients, their average over
     workers and the update are one graph, so that Python costs nothing per batch.
@@ -25,13 +30,10 @@ class Steps:
         config: the configuration.
         model: the Keras model.
         workers: this process among all.
-        train: this worker's training events.
-        validation: this worker's validation events.
+        batch: events in a training batch.
     """
 
-    def __init__(
-        self, config: Config, model: Any, workers: Workers, train: TrainingData, validation: TrainingData
-    ) -> None:
+    def __init__(self, config: Config, model: Any, workers: Workers, batch: int) -> None:
         import tensorflow as tf
 
         self.model = model
@@ -41,40 +43,53 @@ class Steps:
         self._binary = len(config.data.labels) == 2
         self._clipping = config.training.gradient_clipping
         self._workers = workers
-        self._train, self._validation = _tensors(train), _tensors(validation)
-        self._validation_events = validation.events
-        orders = tf.TensorSpec([None, None], tf.int64)
+        self._bounds = _slices(model, batch)
+        self._held: tuple[TrainingData | None, Any] = None, None
+        data = _specifications(model, self._binary)
+        rates, sums = tf.TensorSpec([None], tf.float32), tf.TensorSpec([3], tf.float64)
         self._run = tf.function(
-            self._steps, input_signature=[orders, tf.TensorSpec([None], tf.float32)], autograph=False
+            self._steps, input_signature=[data, tf.TensorSpec([None, batch], tf.int64), rates, sums], autograph=False
         )
-        self._measure = tf.function(self._sums, input_signature=[orders], autograph=False)
+        self._measure = tf.function(
+            self._sums, input_signature=[data, tf.TensorSpec([None, None], tf.int64), sums], autograph=False
+        )
 
     @property
     def variables(self) -> list[Any]:
         """All Keras variables that training changes: the model's (dropout's seeds, too), the optimizer's."""
         return [*self.model.variables, *self.optimizer.variables]
 
-    def train(self, order: np.ndarray, rates: np.ndarray) -> np.ndarray:
+    def train(self, data: TrainingData, order: np.ndarray, rates: np.ndarray, sums: Sequence[float]) -> list[float]:
         """Train on some batches.
 
         Args:
-            order: (steps, batch) positions of events.
+            data: events.
+            order: (steps, batch) positions in them.
             rates: (steps,) learning rates.
+            sums: what the epoch has added up so far.
 
         Returns:
-            Sums of weight·loss, weight·correct and weight, float64; the loss without penalties on kernels.
+            The sums with these batches: weight·loss, weight·correct and weight; the loss without penalties on kernels.
         """
-        return np.asarray(self._run(order, rates.astype(np.float32)))
+        return list(self._run(self._tensors(data), order, rates.astype(np.float32), np.array(sums)).numpy().tolist())
 
-    def validate(self) -> np.ndarray:
-        """Return the same sums over this worker's validation events."""
-        rows = np.arange(self._validation_events)
-        full = len(rows) // EVALUATION_BATCH * EVALUATION_BATCH
+    def validate(self, events: Events) -> np.ndarray:
+        """Return the same sums over validation events."""
         sums = np.zeros(3)
-        for order in (rows[:full].reshape(-1, EVALUATION_BATCH), rows[np.newaxis, full:]):
-            if order.size:
-                sums += np.asarray(self._measure(order))
-        return sums
+        for data in events.pieces():
+            rows = np.arange(data.events)
+            full = len(rows) // EVALUATION_BATCH * EVALUATION_BATCH
+            for order in (rows[:full].reshape(-1, EVALUATION_BATCH), rows[np.newaxis, full:]):
+                if order.size:
+                    sums = self._measure(_tensors(data), order, sums).numpy()
+        return np.asarray(sums)
+
+    def _tensors(self, data: TrainingData) -> Any:
+        """Return events as tensors, those of the call before as they are."""
+        if self._held[0] is not data:
+            self._held = None, None  # the memory of the last ones is free before the next ones take theirs
+            self._held = data, _tensors(data)
+        return self._held[1]
 
     def synchronise(self) -> None:
         """Average over workers what they keep for themselves: the running moments of batch normalisation."""
@@ -89,44 +104,55 @@ class Steps:
                 state[0] += np.asarray(1_000_003 * self._workers.rank, state.dtype)
                 variable.assign(state)
 
-    def _steps(self, order: Any, rates: Any) -> Any:
+    def _steps(self, data: Any, order: Any, rates: Any, sums: Any) -> Any:
         import tensorflow as tf
 
         def body(step: Any, sums: Any) -> Any:
-            return step + 1, sums + self._step(order[step], rates[step])
+            return step + 1, sums + self._step(data, order[step], rates[step])
 
-        start = (tf.constant(0), tf.zeros(3, tf.float64))
         # One step after the other: every step starts from the variables that the one before has left.
+        start = (tf.constant(0), sums)
         return tf.while_loop(lambda step, _: step < tf.shape(rates)[0], body, start, parallel_iterations=1)[1]
 
-    def _step(self, rows: Any, rate: Any) -> Any:
+    def _step(self, data: Any, rows: Any, rate: Any) -> Any:
         import tensorflow as tf
 
-        inputs, target, weight = _gather(self._train, rows)
+        # The slices of a batch do not depend on one another, and TensorFlow computes them on several cores at once.
+        found = [
+            self._gradients(_gather(data, rows[first:last]), rows.shape[0], penalties=first == 0)
+            for first, last in self._bounds
+        ]
+        gradients = [tf.add_n(each) for each in zip(*(gradients for gradients, _ in found), strict=True)]
+        gradients = clipped(self._clipping, self._workers.average(gradients))
+        self.optimizer.learning_rate.assign(rate)
+        update(self.optimizer, gradients, self.model.trainable_variables)
+        return tf.add_n([sums for _, sums in found])
+
+    def _gradients(self, events: tuple[Any, Any, Any], batch: int, penalties: bool) -> tuple[list[Any], Any]:
+        """Return what some events of a batch add to its gradients and to the sums."""
+        import tensorflow as tf
+
+        inputs, target, weight = events
         with tf.GradientTape() as tape:
             logits = self._logits(inputs, training=True)
             losses = self._losses(logits, target)
             # Over the number of events, not the sum of weights: the average of the gradients of N workers is
             # then the gradient of the N batches taken as one.
-            loss = tf.reduce_mean(weight * losses)
-            if self._logits.losses:
+            loss = tf.reduce_sum(weight * losses) / batch
+            if penalties and self._logits.losses:
                 loss += tf.add_n(self._logits.losses)
-        variables = self.model.trainable_variables
-        gradients = self._workers.average(tape.gradient(loss, [variable.value for variable in variables]))
-        self.optimizer.learning_rate.assign(rate)
-        self.optimizer.apply(clipped(self._clipping, gradients), variables)
-        return self._report(logits, losses, target, weight)
+        gradients = tape.gradient(loss, [variable.value for variable in self.model.trainable_variables])
+        return gradients, self._report(logits, losses, target, weight)
 
-    def _sums(self, order: Any) -> Any:
+    def _sums(self, data: Any, order: Any, sums: Any) -> Any:
         import tensorflow as tf
 
         def body(step: Any, sums: Any) -> Any:
-            inputs, target, weight = _gather(self._validation, order[step])
+            inputs, target, weight = _gather(data, order[step])
             logits = self._logits(inputs, training=False)
             return step + 1, sums + self._report(logits, self._losses(logits, target), target, weight)
 
-        start = (tf.constant(0), tf.zeros(3, tf.float64))
-        return tf.while_loop(lambda step, _: step < tf.shape(order)[0], body, start, parallel_iterations=1)[1]
+        return tf.while_loop(lambda step, _: step < tf.shape(order)[0], body, (tf.constant(0), sums))[1]
 
     def _losses(self, logits: Any, target: Any) -> Any:
         import tensorflow as tf
@@ -142,14 +168,30 @@ class Steps:
             correct = tf.equal(logits[:, 0] > 0, target > 0.5)
         else:
             correct = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), target)
-        weight = tf.cast(weight, tf.float64)
-        terms = (weight * tf.cast(losses, tf.float64), weight * tf.cast(correct, tf.float64), weight)
-        return tf.stack([tf.reduce_sum(term) for term in terms])
+        terms = tf.stack([weight * losses, weight * tf.cast(correct, tf.float32), weight])
+        return tf.reduce_sum(tf.cast(terms, tf.float64), axis=1)
 
 
-def steps_per_epoch(events: int, batch_size: int) -> int:
-    """Return the number of steps in an epoch over a shard of so many events."""
-    return len(batches(np.arange(events), batch_size))
+def _slices(model: Any, batch: int) -> list[tuple[int, int]]:
+    """Return where a batch is cut, so that each core has a slice.
+
+    A core is busier with the matrix products of a slice of its own than with a share of everyone's. A network that
+    looks at other events of its batch needs the whole, and a GPU has its own ways.
+    """
+    import tensorflow as tf
+
+    whole = any("moving_" in each.path for each in model.non_trainable_variables)
+    at_once = tf.config.threading.get_inter_op_parallelism_threads() or cores()
+    number = 1 if whole or tf.config.get_visible_devices("GPU") else min(at_once, max(batch // SLICE_EVENTS, 1))
+    return list(pairwise(batch * index // number for index in range(number + 1)))
+
+
+def _specifications(model: Any, binary: bool) -> tuple[dict[str, Any], Any, Any]:
+    """Return the types of what ``_tensors`` returns."""
+    import tensorflow as tf
+
+    inputs = {tensor.name: tf.TensorSpec(tensor.shape, tf.float32) for tensor in model.inputs}
+    return inputs, tf.TensorSpec([None], tf.float32 if binary else tf.int32), tf.TensorSpec([None], tf.float32)
 
 
 def _tensors(data: TrainingData) -> tuple[dict[str, Any], Any, Any]:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from nntrainer.config import Config
-from nntrainer.dataset.dataset import Dataset, open_dataset
-from nntrainer.dataset.inputs import dataset_inputs
-from nntrainer.dataset.split import masks
-from nntrainer.dataset.weights import training_weights
+from nntrainer.dataset.dataset import open_dataset
 from nntrainer.errors import TrainingError
-from nntrainer.networks.inputs import fit_scaling
 from nntrainer.progress import Progress, silent
 from nntrainer.rundir import RunDir
-from nntrainer.training.batches import TrainingData, base_order, shard
 from nntrainer.training.distributed import alone, require_horovod, set_up_devices
 from nntrainer.training.hosts import find_hosts
 from nntrainer.training.interrupt import STOP
 from nntrainer.training.launch import launch
-from nntrainer.training.loop import FoldData, train_fold, training_digest
+from nntrainer.training.load import data_identity, load_training_data
+from nntrainer.training.loop import train_fold, training_digest
 from nntrainer.training.record import read_training
 
 
@@ -116,7 +109,7 @@ def train(
 
 def _train_here(config: Config, fold: int, directory: Path, progress: Progress | None) -> None:
     (directory / STOP).unlink(missing_ok=True)
-    set_up_devices(0, 1, config.training.threads)
+    set_up_devices(0, 1, config.training.threads, config.model.by_event)
     import keras
 
     keras.backend.clear_session()  # the models of earlier folds give their memory back
@@ -138,80 +131,3 @@ def _trained(fold: int, directory: Path, skipped: bool) -> TrainedFold:
         record["events_per_s"],
         record["weights_sha256"],
     )
-
-
-def data_identity(dataset: Dataset) -> str:
-    """Return a SHA-256 (hex) over the event ids, labels and weights: it changes when the data are others."""
-    found = hashlib.sha256()
-    for name in ("eventNumber", "label", "weight"):
-        found.update(np.ascontiguousarray(dataset.column(name)).tobytes())
-    return found.hexdigest()
-
-
-def load_training_data(config: Config, fold: int, rank: int = 0, size: int = 1, group: int = 1) -> FoldData:
-    """Read what one worker trains a fold on.
-
-    The scaling and the weights come from all training events, whatever the worker; only its part is kept.
-
-    Args:
-        config: the configuration; its samples must have been converted.
-        fold: the fold.
-        rank: the worker.
-        size: the number of workers.
-        group: on one worker, so many events stay together; only their whole groups are kept.
-
-    Returns:
-        Its training and validation events.
-
-    Raises:
-        TrainingError: no events to train or validate on, or a class without training events.
-    """
-    with open_dataset(config) as dataset:
-        split = masks(config, dataset.column("eventNumber"), fold)
-        label = dataset.column("label").astype(np.int64)
-        _check(config, fold, label, split.train, split.validation)
-        sets = {}
-        for name, mask in (("train", split.train), ("validation", split.validation)):
-            rows = np.flatnonzero(mask)
-            weight = training_weights(config, dataset.column("weight")[rows], label[rows], dataset.sample_index[rows])
-            sets[name] = (rows, weight.astype(np.float32), _target(config, label[rows]))
-        inputs = dataset_inputs(config, dataset)
-        identity = data_identity(dataset)
-    scaling = fit_scaling(config.preparation.scaling, inputs, sets["train"][0])
-    order = base_order(len(sets["train"][0]), config.seed, fold)
-    parts = {
-        "train": shard(order[: len(order) // group * group], rank, size),
-        "validation": np.arange(len(sets["validation"][0]))[rank::size],
-    }
-    data = {}
-    for name, (rows, weight, target) in sets.items():
-        take = parts[name]
-        taken = {key: array[rows[take]] for key, array in inputs.items()}
-        data[name] = TrainingData(taken, target[take], weight[take])
-    return FoldData(data["train"], data["validation"], scaling, identity)
-
-
-def _target(config: Config, label: np.ndarray) -> np.ndarray:
-    labels = config.data.labels
-    if len(labels) > 2:
-        return label.astype(np.int32)
-    return (label == labels.index(config.data.signal_label)).astype(np.float32)
-
-
-def _check(config: Config, fold: int, label: np.ndarray, train: np.ndarray, validation: np.ndarray) -> None:
-    labels = config.data.labels
-    if len(labels) < 2:
-        raise TrainingError(
-            f"data.samples have only the label '{labels[0]}'; a training needs samples with two labels or more"
-        )
-    if not validation.any():
-        raise TrainingError(
-            f"fold {fold}: none of the {len(label)} events is left for validation; lower "
-            "preparation.validation_every or give more events"
-        )
-    counts = np.bincount(label[train], minlength=len(labels))
-    for name, count in zip(labels, counts, strict=True):
-        if count < config.training.workers:
-            raise TrainingError(
-                f"fold {fold}: class '{name}' has {count} training events; loosen the selection or give more files"
-            )

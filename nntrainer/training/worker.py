@@ -32,9 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from nntrainer.training.distributed import join, set_up_devices
     from nntrainer.training.interrupt import process_lives, somebody_listens
     from nntrainer.training.launch import FileProgress
+    from nntrainer.training.load import load_training_data
     from nntrainer.training.loop import train_fold
     from nntrainer.training.record import read_training, write_training
-    from nntrainer.training.train import load_training_data
 
     chief = True
     try:
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = load_config(given.directory / "config.json", environment={})
         workers = join(config.training.workers)
         chief = workers.chief
-        set_up_devices(workers.local_rank, workers.local_size, config.training.threads)
+        set_up_devices(workers.local_rank, workers.local_size, config.training.threads, config.model.by_event)
         data = load_training_data(config, given.fold, workers.rank, workers.size)
         train_fold(
             config,

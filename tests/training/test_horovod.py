@@ -18,9 +18,10 @@ from nntrainer.errors import Interrupted, TrainingError
 from nntrainer.networks.model import load_model
 from nntrainer.rundir import RunDir
 from nntrainer.training import launch
+from nntrainer.training.load import load_training_data
 from nntrainer.training.loop import train_fold
 from nntrainer.training.record import read_training
-from nntrainer.training.train import TrainedFold, load_training_data, train
+from nntrainer.training.train import TrainedFold, train
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("horovod") is None, reason="Horovod is not installed; `make venv` builds it"
@@ -53,7 +54,7 @@ def test_two_workers_equal_one_with_twice_the_batch(
 ) -> None:
     config = make_config(batch_size=64, model=PLAIN, early_stopping={"patience": 3})
     data = load_training_data(config, 0, group=2)
-    alone = train_fold(config, 0, tmp_path, data, group=2)
+    alone = train_fold(config, 0, tmp_path, data)
     together = load_model(two[1].model)
     assert read_training(tmp_path)["best_val_loss"] == pytest.approx(two[1].best_val_loss, rel=1e-4)
     for one, other in zip(alone.get_weights(), together.get_weights(), strict=True):

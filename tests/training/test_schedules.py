@@ -1,12 +1,10 @@
-"""Learning-rate schedules, the order of events, patience."""
+"""Learning-rate schedules, patience."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from nntrainer.config.training import Constant, Cosine, Exponential, Ramp, ReduceOnPlateau, Step
-from nntrainer.training.batches import base_order, batches, epoch_order, shard
 from nntrainer.training.checkpoint import Patience, State
 from nntrainer.training.schedules import rate
 
@@ -68,20 +66,3 @@ def test_state_survives_json_bit_by_bit() -> None:
     state = State(epoch=3, step=7, sums=[0.1 + 0.2, 1e-300, 1 / 3], history=[{"loss": 2 / 3}], reduction=0.1)
     state.stopping.update(0.3, 1, 0.0)
     assert State.from_json(state.to_json()) == state
-
-
-def test_workers_share_the_events_and_one_worker_can_go_through_them_in_their_order() -> None:
-    base = base_order(1003, 42, 1)
-    parts = [shard(base, rank, 2) for rank in range(2)]
-    assert len(parts[0]) == len(parts[1]) == 501
-    assert len(np.unique(np.concatenate(parts))) == 1002
-    together = [batches(part[epoch_order(501, 42, 1, 3)], 10) for part in parts]
-    alone = batches(base[:1002][epoch_order(1002, 42, 1, 3, group=2)], 20)
-    for step in range(50):
-        assert set(alone[step]) == set(together[0][step]) | set(together[1][step])
-    assert not np.array_equal(epoch_order(501, 42, 1, 3), epoch_order(501, 42, 1, 4))
-
-
-def test_a_partial_batch_is_left_out_unless_it_is_the_only_one() -> None:
-    assert batches(np.arange(25), 10).shape == (2, 10)
-    assert batches(np.arange(7), 10).shape == (1, 7)

@@ -19,8 +19,10 @@ from nntrainer.errors import Interrupted, MissingDependencyError, StoreError, Tr
 from nntrainer.networks.model import load_model
 from nntrainer.rundir import RunDir
 from nntrainer.training import distributed, loop
+from nntrainer.training.checkpoint import Patience
+from nntrainer.training.load import load_training_data
 from nntrainer.training.record import COLUMNS, read_training
-from nntrainer.training.train import load_training_data, train
+from nntrainer.training.train import train
 
 Make = Callable[..., Config]
 
@@ -67,7 +69,7 @@ def test_the_loss_falls(make_config: Make, tmp_path: Path, labels: int, model: d
 def test_the_reported_loss_is_that_of_the_saved_model(make_config: Make, tmp_path: Path) -> None:
     config = make_config()
     done = train(config, RunDir(tmp_path), folds=[0])[0]
-    validation = load_training_data(config, 0).validation
+    (validation,) = load_training_data(config, 0).validation.pieces()
     scores = load_model(done.model).predict_on_batch(validation.inputs)[:, 0].astype(np.float64)
     losses = -np.log(np.where(validation.target > 0.5, scores, 1 - scores))
     expected = np.sum(validation.weight * losses) / np.sum(validation.weight.astype(np.float64))
@@ -85,8 +87,10 @@ def test_early_stopping_ends_with_the_best_weights(make_config: Make, tmp_path: 
     losses = [row["val_loss"] for row in history_of(tmp_path)]
     assert done.epochs == len(losses) < 40 and done.epochs == done.best_epoch + 2
     assert losses[done.best_epoch - 1] == min(losses) == done.best_val_loss
-    assert history_of(tmp_path)[-1]["learning_rate"] == pytest.approx(0.1 / 2, rel=1e-6)
-    validation = load_training_data(config, 0).validation
+    plateau = Patience()
+    reductions = sum(not plateau.update(loss, epoch, 1e-4) for epoch, loss in enumerate(losses[:-1]))
+    assert reductions and history_of(tmp_path)[-1]["learning_rate"] == pytest.approx(0.1 / 2**reductions, rel=1e-6)
+    (validation,) = load_training_data(config, 0).validation.pieces()
     scores = load_model(done.model).predict_on_batch(validation.inputs)[:, 0].astype(np.float64)
     losses_now = -np.log(np.where(validation.target > 0.5, scores, 1 - scores))
     assert np.average(losses_now, weights=validation.weight) == pytest.approx(min(losses), rel=1e-4)
@@ -155,7 +159,7 @@ class _StopAt:
 
 
 def test_stopped_inside_an_epoch(make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "STEPS_PER_CALL", 7)
+    monkeypatch.setattr(loop, "EVENTS_PER_CALL", 7 * 64)
     config = make_config(epochs=2)
     whole = train(config, RunDir(tmp_path / "whole"), folds=[0])[0]
     run = RunDir(tmp_path / "stopped")
