@@ -31,11 +31,11 @@ def loaded(folder: Path) -> list[np.ndarray]:
 def ours(folder: Path, batch: int, memory: int = 2048) -> Contender:
     """The training of this project: epochs with validation, checkpoint, history and progress."""
     from bench.samples import config
+    from nntrainer.progress import silent
     from nntrainer.training.distributed import alone, set_up_devices
     from nntrainer.training.interrupt import StopRequest
     from nntrainer.training.load import load_training_data
     from nntrainer.training.loop import _Training
-    from nntrainer.progress import silent
 
     made = config(folder, batch_size=batch, memory_mib=memory)
     set_up_devices(0, 1, 0, made.model.by_event)

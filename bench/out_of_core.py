@@ -33,7 +33,9 @@ def rows(quick: bool) -> list[Row]:
     }
     with ExitStack() as open_:
         contenders = {
-            name: open_.enter_context(closing(Rival(SCRIPT, way, str(folder), str(BATCH), *map(str, more), python=here)))
+            name: open_.enter_context(
+                closing(Rival(SCRIPT, way, str(folder), str(BATCH), *map(str, more), python=here))
+            )
             for name, (way, *more) in ways.items()
         }
         taken = interleaved(contenders, repeats)
