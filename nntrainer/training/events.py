@@ -17,6 +17,9 @@ from nntrainer.errors import TrainingError
 PIECE_EVENTS = 131_072
 """Events that are read at a time when all of them are gone through in order."""
 
+ALIGNMENT = 64
+"""Bytes; the address of a tensor is a multiple of it."""
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -55,6 +58,14 @@ def joined(pieces: Sequence[TrainingData]) -> TrainingData:
     return first.like([np.concatenate(arrays) for arrays in zip(*(each.arrays() for each in pieces), strict=True)])
 
 
+def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Return an array with any contents that begins where TensorFlow wants its tensors to, so that it can be one."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
 class Events(Protocol):
     """Events that can be read by their position."""
 
@@ -87,7 +98,7 @@ class InMemory:
     def append(self, data: TrainingData) -> None:
         """Add events."""
         if self._whole is None:
-            arrays = [np.empty((self._capacity, *array.shape[1:]), array.dtype) for array in data.arrays()]
+            arrays = [aligned((self._capacity, *array.shape[1:]), array.dtype) for array in data.arrays()]
             self._whole = data.like(arrays)
         stop = self.events + data.events
         for whole, array in zip(self._whole.arrays(), data.arrays(), strict=True):
@@ -149,7 +160,7 @@ class OnDisk:
         events = sum(last - first for first, last in spans)
         arrays = []
         for file, like in zip(self._files, self._like.arrays(), strict=True):
-            array = np.empty((events, *like.shape[1:]), like.dtype)
+            array = aligned((events, *like.shape[1:]), like.dtype)
             rest, size = _bytes(array), like.dtype.itemsize * int(np.prod(like.shape[1:]))
             for first, last in spans:
                 _fill(file, rest[: (last - first) * size], first * size)

@@ -12,7 +12,7 @@ from nntrainer.config import Config
 from nntrainer.networks.model import logits_model
 from nntrainer.threads import cores
 from nntrainer.training.distributed import Workers
-from nntrainer.training.events import Events, TrainingData
+from nntrainer.training.events import ALIGNMENT, Events, TrainingData
 from nntrainer.training.optimizers import build_optimizer, clipped, update
 
 EVALUATION_BATCH = 8192
@@ -195,10 +195,18 @@ def _specifications(model: Any, binary: bool) -> tuple[dict[str, Any], Any, Any]
 
 
 def _tensors(data: TrainingData) -> tuple[dict[str, Any], Any, Any]:
+    inputs = {name: _tensor(array) for name, array in data.inputs.items()}
+    return inputs, _tensor(data.target), _tensor(data.weight)
+
+
+def _tensor(array: np.ndarray) -> Any:
+    """Return an array, which nobody changes any more, as a tensor; on a CPU it keeps its memory if it may."""
     import tensorflow as tf
 
-    inputs = {name: tf.constant(array) for name, array in data.inputs.items()}
-    return inputs, tf.constant(data.target), tf.constant(data.weight)
+    fits = array.size and array.flags.c_contiguous and array.ctypes.data % ALIGNMENT == 0
+    if fits and not tf.config.get_visible_devices("GPU"):
+        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    return tf.constant(array)
 
 
 def _gather(data: tuple[dict[str, Any], Any, Any], rows: Any) -> tuple[dict[str, Any], Any, Any]:

@@ -66,6 +66,18 @@ def test_two_workers_equal_one_with_twice_the_batch(
     assert max(np.abs(one - other).max() for one, other in pairs) > 5e-3
 
 
+def test_two_workers_that_read_from_disk_equal_one_with_twice_the_memory(make_config: Make, tmp_path: Path) -> None:
+    given = {"events": 60_000, "epochs": 2, "model": PLAIN}
+    together = train(make_config(workers=2, batch_size=256, memory_mib=1, **given), RunDir(tmp_path / "two"), folds=[0])
+    config = make_config(batch_size=512, memory_mib=2, **given)
+    data = load_training_data(config, 0, group=2)
+    assert data.buffer_events
+    (tmp_path / "one").mkdir()
+    alone = train_fold(config, 0, tmp_path / "one", data)
+    for one, other in zip(alone.get_weights(), load_model(together[0].model).get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
 def test_sigterm_reaches_the_workers(make_config: Make, tmp_path: Path, start_training: Any) -> None:
     # Dropout and batch normalisation: what differs between workers is brought together, and resumed.
     model = {"name": "dense", "layers": [16], "dropout": 0.2, "normalisation": "batch_norm"}

@@ -18,17 +18,18 @@ from nntrainer.config import Config
 from nntrainer.errors import Interrupted, MissingDependencyError, StoreError, TrainingError
 from nntrainer.networks.model import load_model
 from nntrainer.rundir import RunDir
-from nntrainer.training import distributed, loop
+from nntrainer.training import distributed, loop, steps
 from nntrainer.training.checkpoint import Patience
 from nntrainer.training.load import load_training_data
+from nntrainer.training.loop import train_fold
 from nntrainer.training.record import COLUMNS, read_training
 from nntrainer.training.train import train
 
 Make = Callable[..., Config]
 
 
-def history_of(run: Path) -> list[dict[str, float]]:
-    with (run / "training" / "fold0" / "history.csv").open() as file:
+def history_of(run: Path, fold: str = "training/fold0") -> list[dict[str, float]]:
+    with (run / fold / "history.csv").open() as file:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
@@ -158,16 +159,39 @@ class _StopAt:
             self.file.touch()
 
 
-def test_stopped_inside_an_epoch(make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("data", "stop_at"), [({}, 5000), ({"events": 60_000, "memory_mib": 1}, 100_000)], ids=["memory", "disk"]
+)
+def test_stopped_inside_an_epoch(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: dict[str, int], stop_at: int
+) -> None:
     monkeypatch.setattr(loop, "EVENTS_PER_CALL", 7 * 64)
-    config = make_config(epochs=2)
+    config = make_config(epochs=2, **data)
+    assert bool(load_training_data(config, 0).buffer_events) == bool(data)
     whole = train(config, RunDir(tmp_path / "whole"), folds=[0])[0]
     run = RunDir(tmp_path / "stopped")
     with pytest.raises(Interrupted, match="epoch 2 of 2"):
-        train(config, run, folds=[0], progress=_StopAt(run.fold(0) / "stop", 5000))
+        train(config, run, folds=[0], progress=_StopAt(run.fold(0) / "stop", stop_at))
     assert (run.fold(0) / "checkpoint.h5").exists() and read_training(run.fold(0))["epochs"] == 1
     assert train(config, run, folds=[0])[0].weights_sha256 == whole.weights_sha256
     assert history_of(tmp_path / "stopped")[1]["loss"] == history_of(tmp_path / "whole")[1]["loss"]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_slices_and_fused_updates_change_nothing(
+    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    config = make_config(model={"name": "dense", "layers": [16], "l2": 0.01}, optimizer={"name": optimizer})
+    found = []
+    for name, bounds in (("whole", [(0, 64)]), ("slices", [(0, 20), (20, 42), (42, 64)])):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr(steps, "_slices", lambda model, batch, bounds=bounds: bounds)
+        found.append(train_fold(config, 0, tmp_path / name, load_training_data(config, 0)))
+        # The other one is Keras' own update.
+        monkeypatch.setattr(steps, "update", lambda optimizer, *given: optimizer.apply(*given))
+    for one, other in zip(*(model.get_weights() for model in found), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+    assert history_of(tmp_path, "slices")[-1]["loss"] == pytest.approx(history_of(tmp_path, "whole")[-1]["loss"], 1e-4)
 
 
 def test_a_foreign_or_damaged_checkpoint_is_refused(make_config: Make, tmp_path: Path) -> None:
