@@ -84,7 +84,8 @@ def test_a_sif_runs_in_the_container_universe(submit, run_pool, tmp_path):
 
 
 def test_a_job_that_outgrows_its_memory_is_held(submit):
-    job = submit("python3 -c 'import time; x = b\"x\" * 300_000_000; time.sleep(60)'")
+    # As many processors as no other test asks for: in a slot that another job had it would have its memory.
+    job = submit("python3 -c 'import time; x = b\"x\" * 300_000_000; time.sleep(60)'", request_cpus="4")
     ad = job.wait(HELD)
     # The first where the kernel's cgroups tell, the second where HTCondor has only looked at the processes.
     assert (ad["HoldReasonCode"], ad["HoldReasonSubCode"]) in [(34, 0), (21, 102)]
