@@ -2,8 +2,9 @@
 # The tests that need a Docker engine, a real HTCondor pool or a real Kubernetes; what they need is set up first, which
 # takes root on Debian, and stopped again if it did not run before.
 #   scripts/batch_tests.sh [--within MINUTES] containers|condor|k8s ...
-# --within: where something cannot be set up, or not in this time, say so and leave its tests out. A test that fails is a
-# failure always; it is tried a second time, as the systems of a busy machine may miss a deadline.
+# --within: where something cannot be set up, or not in this time, say so and leave its tests out; tests that have not
+# ended 25 minutes later are cut off, which is said, too. A test that fails is a failure always; it is tried a second time,
+# as the systems of a busy machine may miss a deadline.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -30,7 +31,15 @@ image() { in_time env FORM="$1" scripts/image.sh build; }
 
 load() { docker save "$image" | $cluster load /dev/stdin; }
 
-tests() { .venv/bin/python -m pytest "$@" || .venv/bin/python -m pytest --last-failed "$@"; }
+pytest() {
+  local code=0 left=$(((minutes + 25) * 60 - SECONDS))
+  if $needed; then .venv/bin/python -m pytest "$@"; return; fi
+  timeout --signal INT "$((left > 60 ? left : 60))" .venv/bin/python -m pytest "$@" || code=$?
+  [ "$code" != 124 ] || { echo "batch_tests: time is up, the tests above were cut off: pytest $*" >&2; return 0; }
+  return "$code"
+}
+
+tests() { pytest "$@" || pytest --last-failed "$@"; }
 
 set_up() {
   case $1 in
@@ -42,13 +51,13 @@ set_up() {
 
 for tier in "$@"; do
   case $tier in
-    containers) files=tests/deploy/test_container.py ;;
-    condor) files=tests/condor ;;
-    k8s) files=tests/k8s; export NNTRAINER_TEST_IMAGE=docker.io/library/$image ;;
+    containers) files=(tests/deploy/test_container.py) ;;
+    condor) files=(tests/condor tests/deploy/test_htcondor.py) ;; # which shows its files to condor_submit
+    k8s) files=(tests/k8s); export NNTRAINER_TEST_IMAGE=docker.io/library/$image ;;
     *) echo "batch_tests: there are no tests '$tier'; give containers, condor or k8s" >&2; exit 2 ;;
   esac
   if set_up "$tier"; then
-    tests "$files"
+    tests "${files[@]}"
   elif $needed; then
     exit 1
   else
