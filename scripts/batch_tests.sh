@@ -10,10 +10,11 @@ cd "$(dirname "$0")/.."
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 image=nntrainer:$version-cpu
 export NNTRAINER_TEST_SIF=$PWD/build/nntrainer-$version-cpu.sif
-pool=condor/pool/pool.sh cluster=k8s/cluster/cluster.sh
+engine=scripts/docker_engine.sh pool=condor/pool/pool.sh cluster=k8s/cluster/cluster.sh
 needed=true minutes=80
 [ "${1:-}" != --within ] || { needed=false minutes=$2; shift 2; }
 started=()
+$engine status >/dev/null 2>&1 || started+=("$engine") # image.sh starts it
 trap 'for each in "${started[@]}"; do "$each" stop || true; done' EXIT
 
 in_time() {
