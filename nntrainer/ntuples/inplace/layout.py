@@ -268,7 +268,8 @@ class RootFile:
 
     def _append_free(self, header: Header) -> Header:
         """Append the list of free space: the old gaps, and everything behind the new end."""
-        gaps = [gap for gap in self._free() if gap[1] < self.header.end]
+        begin, old_end = self.header.begin, self.header.end
+        gaps = [gap for gap in self._free() if begin <= gap[0] <= gap[1] < old_end]  # others are damaged
         template = self.key_at(self.header.begin)
         key = replace(template, version=template.version % BIG, cycle=1)
         body, end, known = b"", self.tail, -1

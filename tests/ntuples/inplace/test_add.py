@@ -18,6 +18,7 @@ from nntrainer.errors import InPlaceError
 from nntrainer.ntuples import add_branches
 from nntrainer.ntuples.inplace import BranchType, InPlace, branch_type
 from nntrainer.ntuples.inplace.clusters import clusters_of
+from nntrainer.ntuples.inplace.layout import RootFile
 
 COMPRESSIONS = [None, uproot.ZLIB(1), uproot.LZMA(1), uproot.LZ4(4), uproot.ZSTD(5)]
 KINDS = ["?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"]
@@ -289,3 +290,14 @@ def test_the_import_is_light() -> None:
         "assert not {'uproot', 'awkward', 'tensorflow'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_damaged_free_space_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by the fuzzer: a segment whose first byte is far below zero."""
+    path = tmp_path / "x.root"
+    with uproot.recreate(path) as file:
+        file.mktree("t", {"x": "f4"}).extend({"x": np.ones(3, np.float32)})
+    monkeypatch.setattr(RootFile, "_free", lambda self: [(-(2**40), 300), (200, 100), (300, 310)])
+    add_branches(path, "t", {"y": np.arange(3, dtype=np.float32)})
+    with uproot.open(path) as file:
+        assert file["t"]["y"].array(library="np").tolist() == [0, 1, 2]
