@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
 LIMIT_BYTES = 2**30
 GROWTH = 0.10
 LONGER = 4
@@ -55,23 +57,9 @@ def step_convert(folder: Path, events: int) -> None:
 
 def step_export(folder: Path, events: int) -> None:
     """Write models that inject can score with; training them would change nothing."""
-    import numpy as np
+    from bench.ntuples import export_untrained
 
-    from nntrainer.dataset.conversion import convert
-    from nntrainer.dataset.dataset import open_dataset
-    from nntrainer.export.onnx_export import export, parity_events
-    from nntrainer.networks.inputs import fit_scaling
-    from nntrainer.networks.model import build_model
-    from nntrainer.rundir import RunDir
-
-    config, run = load(folder), RunDir(folder / "run")
-    convert(config)
-    for fold in range(config.preparation.k):
-        with open_dataset(config) as dataset:
-            inputs = parity_events(config, fold, dataset)
-        scaling = fit_scaling("standard", inputs, np.arange(len(inputs["events"])))
-        build_model(config, scaling, seed=fold).save(run.fold(fold) / "model.keras")
-    export(config, run)
+    export_untrained(load(folder), folder / "run")
 
 
 def step_friend(folder: Path, events: int, mode: str = "friend") -> None:

@@ -105,6 +105,11 @@ def models() -> list[Path]:
 
 def make_models(folder: Path) -> None:
     """Make the networks; in a process of its own, since TensorFlow's threads would be in the way of others."""
+    export_untrained(config(ntuple(CLUSTER, "zlib"), folder / "datasets", objects=False), folder / "run")
+
+
+def export_untrained(settings: Any, folder: Path) -> None:
+    """Convert the events of a configuration and export networks that are fitted to them and not trained."""
     import numpy as np
 
     from nntrainer.dataset.conversion import convert
@@ -114,7 +119,7 @@ def make_models(folder: Path) -> None:
     from nntrainer.networks.model import build_model
     from nntrainer.rundir import RunDir
 
-    settings, run = config(ntuple(CLUSTER, "zlib"), folder / "datasets", objects=False), RunDir(folder / "run")
+    run = RunDir(folder)
     convert(settings)
     for fold in range(settings.preparation.k):
         with open_dataset(settings) as dataset:

@@ -123,24 +123,3 @@ class WeightSums:
     def weights(self, weight: np.ndarray, label: np.ndarray, sample: np.ndarray) -> np.ndarray:
         """Return the weights of the loss of some events, (n,) float64, once all have been added."""
         return np.asarray(_kept(weight, self._policy) * self.factors()[sample, label])
-
-
-def training_weights(config: Config, weight: ArrayLike, label: ArrayLike, sample: ArrayLike) -> np.ndarray:
-    """Return the weights of the loss: policy, class balance, then a mean of one.
-
-    Args:
-        config: the configuration.
-        weight: (n,) signed event weights.
-        label: (n,) int, the class of each event.
-        sample: (n,) int, the sample of each event.
-
-    Returns:
-        (n,) float64 with mean 1.
-
-    Raises:
-        TrainingError: a class, or everything, has no positive sum of weights.
-    """
-    weight, label, sample = np.asarray(weight), np.asarray(label, np.int64), np.asarray(sample, np.int64)
-    sums = WeightSums(config, int(sample.max(initial=0)) + 1)
-    sums.add(weight, label, sample)
-    return sums.weights(weight, label, sample)

@@ -81,33 +81,11 @@ def load_ensembles(paths: Sequence[Path], threads: int = 0) -> list[Ensemble]:
     return [_ensemble(models, threads) for models in several] or [_ensemble([], threads)]
 
 
-def load_models(paths: Sequence[Path], threads: int = 0) -> Ensemble:
-    """Load exported models of one training and check that they belong together.
-
-    Args:
-        paths: the ONNX files, one for each fold.
-        threads: threads that score; 0 for all cores.
-
-    Returns:
-        The models in the order of their folds.
-
-    Raises:
-        InjectError: a file is missing or none of ours, the models are of different trainings, or a fold is missing
-            or given twice.
-    """
-    return _ensemble([_load(Path(path)) for path in paths], threads)
-
-
 def _ensemble(models: Sequence[Model], threads: int) -> Ensemble:
     if not models:
         raise InjectError("no model is given; give one ONNX file for each fold")
     models = sorted(models, key=lambda each: each.rule["fold"])
     first = models[0]
-    for model in models[1:]:
-        if model.metadata["config_digest"] != first.metadata["config_digest"]:
-            raise InjectError(
-                f"{model.path} and {first.path} come from different configurations; score with one at a time"
-            )
     _check_folds(models)
     try:
         config = Config.model_validate(first.metadata["config"])

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
 from nntrainer.config import Config
 from nntrainer.dataset.split import fold_of, masks, rule, seen
-from nntrainer.dataset.weights import apply_policy, training_weights
+from nntrainer.dataset.weights import WeightSums, apply_policy
 from nntrainer.errors import ConfigError, TrainingError
 
 IDS = np.array([0, 1, 2, 99, 100, 2**53 + 1, 2**64 - 1, *range(1000, 5000)], np.uint64)
@@ -33,6 +34,14 @@ def configured(**preparation: Any) -> Config:
 
 FRACTIONS = {"fractions": {"train": 0.7, "validation": 0.1, "test": 0.2}}
 SPLITS = [{"folds": 2}, {"folds": 5, "validation_every": 3}, FRACTIONS, {}]
+
+
+def training_weights(config: Config, weight: ArrayLike, label: ArrayLike, sample: ArrayLike) -> np.ndarray:
+    """The weights of events that are all there at once."""
+    weight, label, sample = np.asarray(weight), np.asarray(label, np.int64), np.asarray(sample, np.int64)
+    sums = WeightSums(config, int(sample.max(initial=0)) + 1)
+    sums.add(weight, label, sample)
+    return sums.weights(weight, label, sample)
 
 
 def test_fold_is_exact_beyond_doubles() -> None:

@@ -20,7 +20,7 @@ from nntrainer.dataset.split import masks
 from nntrainer.errors import ConfigError, ExportError
 from nntrainer.export.onnx_export import export, parity_events
 from nntrainer.export.parity import largest_difference
-from nntrainer.inject.models import load_models
+from nntrainer.inject.models import load_ensembles
 from nntrainer.networks.inputs import fit_scaling
 from nntrainer.networks.model import build_model, load_model
 from nntrainer.rundir import RunDir
@@ -132,7 +132,7 @@ def test_inputs_are_plain_names_with_any_batch_size(binary: Made) -> None:
 
 def test_metadata(binary: Made) -> None:
     config, run = binary
-    ensemble = load_models([run.models / "fold1.onnx", run.models / "fold0.onnx"])
+    (ensemble,) = load_ensembles([run.models / "fold1.onnx", run.models / "fold0.onnx"])
     assert ensemble.config.digest() == config.digest()
     for fold, model in enumerate(ensemble.models):
         found = model.metadata
