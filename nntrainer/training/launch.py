@@ -24,9 +24,6 @@ from nntrainer.training.interrupt import StopRequest
 from nntrainer.training.record import read_training
 
 POLL_S = 0.2
-CYCLE_MS = "0.3"
-"""Pause of Horovod between two looks for gradients to average. Its default of 1 ms is as long as a small step; much
-shorter ones cost the processor of a worker more than they save."""
 TAIL_LINES = 20
 
 
@@ -143,7 +140,6 @@ def launch(config: Config, fold: int, directory: Path, log: Path, progress: Prog
             stderr=subprocess.STDOUT,
             start_new_session=True,
             env={
-                "HOROVOD_CYCLE_TIME": CYCLE_MS,
                 **os.environ,
                 **home,
                 "PYTHONUNBUFFERED": "1",
