@@ -21,7 +21,7 @@ from pydantic import (
 
 from nntrainer.config.base import Closed, Strings
 from nntrainer.config.expressions import Expression
-from nntrainer.config.registry import MAKERS, NETWORKS, MakerOptions, NetworkOptions
+from nntrainer.config.registry import MAKERS, NETWORKS, MakerOptions, NetworkOptions, NetworkType
 from nntrainer.config.training import Training
 from nntrainer.errors import ExpressionError, nearest, one_of
 
@@ -146,12 +146,46 @@ def _named(value: Any) -> Any:
 FeatureList = Annotated[tuple[Feature, ...], BeforeValidator(_named)]
 
 
+class FourVector(Closed):
+    """Which features of an object make its four-vector; without energy and mass it is massless."""
+
+    pt: Name = Field(description="Feature with the transverse momentum; its unit counts: MeV, GeV or TeV.")
+    eta: Name | None = Field(None, description="Feature with the pseudorapidity; 0 if absent, as for missing momentum.")
+    phi: Name = Field(description="Feature with the azimuth in radians.")
+    e: Name | None = Field(None, description="Feature with the energy.")
+    mass: Name | None = Field(None, description="Feature with the mass, instead of the energy.")
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> FourVector:
+        if self.e is not None and self.mass is not None:
+            raise ValueError("give either 'e' or 'mass', not both")
+        return self
+
+    def fields(self) -> list[str]:
+        """Return the features that are named."""
+        return [name for name in (self.pt, self.eta, self.phi, self.e, self.mass) if name is not None]
+
+
 class Objects(Closed):
-    """A collection such as the jets of an event."""
+    """A collection such as the jets of an event; with ``max: 1`` also one object such as the missing momentum."""
 
     max: PositiveInt = Field(description="Slots kept for each event; what is beyond is cut off and counted.")
     features: FeatureList = Field(min_length=1, description="Features of one object.")
     selection: Formula | None = Field(None, description="Objects for which this is true are kept.")
+    four_vector: FourVector | None = Field(
+        None, description="Features that make the four-vector, for networks that look at pairs of objects."
+    )
+
+    @model_validator(mode="after")
+    def _four_vector(self) -> Objects:
+        names = [feature.name for feature in self.features]
+        for name in self.four_vector.fields() if self.four_vector else ():
+            if name not in names:
+                raise ValueError(
+                    f"four_vector names '{name}', which is none of the features; they are {one_of(names)}."
+                    f"{nearest(name, names)}"
+                )
+        return self
 
     @field_validator("selection")
     @classmethod
@@ -326,9 +360,10 @@ class Config(Closed):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(42, description="Seed of every random number.")
     data: Data = Field(description="Samples, weights, selection.")
     features: Features = Field(description="What the network sees.")
-    network_type: Literal["flat"] = Field(
+    network_type: NetworkType = Field(
         "flat",
-        description="How events are prepared: 'flat' is one row of numbers, objects padded and masked.",
+        description="How a network sees an event: 'flat' is one row of numbers, objects padded and masked; 'set' is "
+        "masked objects in no order; 'graph' is objects with edges between them.",
     )
     preparation: Preparation = Field(Preparation(), description="Folds, scaling, weights, feature makers.")
     model: SerializeAsAny[NetworkOptions] = Field(description="The network and its options.")
@@ -345,6 +380,19 @@ class Config(Closed):
             value = {"name": value}
         return NETWORKS.get(value.get("name")).model_validate(value) if isinstance(value, dict) else value
 
+    @model_validator(mode="after")
+    def _network_sees(self) -> Config:
+        if self.network_type not in self.model.network_types:
+            raise ValueError(
+                f"the network '{self.model.name}' works on network_type {one_of(self.model.network_types)}, and "
+                f"network_type is '{self.network_type}'"
+            )
+        if self.network_type != "flat" and not self.features.objects:
+            raise ValueError(
+                f"network_type '{self.network_type}' needs a collection under features.objects, and there is none"
+            )
+        return self
+
     def dump(self) -> dict[str, Any]:
         """Return the configuration as plain data, every default spelt out."""
         return self.model_dump(mode="json")
@@ -357,6 +405,8 @@ class Config(Closed):
         """Return the SHA-256 of what decides the content of the dataset files."""
         dump = self.dump()
         data = {key: value for key, value in dump["data"].items() if key not in ("directory", "chunk_events", "signal")}
+        for block in dump["features"]["objects"].values():
+            block.pop("four_vector")  # a way to read columns, not a column
         return digest([data, dump["features"], dump["preparation"]["feature_makers"]])
 
 

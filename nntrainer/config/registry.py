@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from nntrainer.config.base import Closed
 from nntrainer.errors import ConfigError, nearest, one_of
@@ -77,8 +77,14 @@ class Registry(Generic[PartT]):
             importlib.import_module(f"{self.package}.{module.name}")
 
 
+NetworkType = Literal["flat", "set", "graph"]
+
+
 class NetworkOptions(Part):
-    """Options of a network; each network's class adds ``build``."""
+    """Options of a network; each network's class adds ``encode``."""
+
+    network_types: ClassVar[tuple[NetworkType, ...]] = ("flat",)
+    """What ``network_type`` may be for this network."""
 
     name: str
 
@@ -87,8 +93,8 @@ class NetworkOptions(Part):
         """Whether what is computed of an event in training depends on it alone, unlike with batch normalisation."""
         return getattr(self, "normalisation", "none") != "batch_norm"
 
-    def build(self, inputs: Any, outputs: int) -> Any:
-        """Return the logits, a Keras tensor (None, outputs), of scaled inputs (``networks.inputs.ModelInputs``)."""
+    def encode(self, inputs: Any) -> Any:
+        """Return what the network makes of an event (``networks.inputs.Encoded``) from its ``ModelInputs``."""
         raise NotImplementedError
 
 

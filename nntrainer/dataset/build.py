@@ -232,13 +232,13 @@ def _collection(values: _Values, name: str, block: Objects, n: int) -> tuple[dic
 
     keep = None
     if block.selection:
-        keep = awkward.fill_none(_jagged(values, block.selection, f"selection of '{name}'", n), False)
+        keep = awkward.fill_none(_jagged(values, block.selection, f"selection of '{name}'", n, block.max), False)
         keep = (keep != 0) & (keep == keep)  # numbers such as a tag of 0 or 1 are truth values, not indices
     columns: dict[str, np.ndarray] = {}
     slots: _Slots | None = None
     first = ""
     for each in block.features:
-        array = _jagged(values, each.formula, f"feature '{each.name}' of '{name}'", n)
+        array = _jagged(values, each.formula, f"feature '{each.name}' of '{name}'", n, block.max)
         if keep is not None:
             try:
                 array = array[keep]
@@ -260,10 +260,13 @@ def _unequal(name: str, each: Feature, other: str) -> InputError:
     return InputError(f"collection '{name}': '{each.name}' has other numbers of objects in an event than {other}")
 
 
-def _jagged(values: _Values, formula: str, where: str, n: int) -> Any:
+def _jagged(values: _Values, formula: str, where: str, n: int, slots: int) -> Any:
+    """Return a list of numbers an event; of a collection with one slot, a number an event is its only object."""
     import awkward
 
     result = _compute(values, formula, where)
+    if slots == 1 and getattr(result, "ndim", 0) == 1 and not awkward.fields(result):
+        result = np.asarray(_numbers(awkward.Array(result)))[:, np.newaxis]
     if isinstance(result, np.ndarray) and result.ndim == 2:
         result = awkward.from_numpy(result)
     if not isinstance(result, awkward.Array) or result.ndim != 2 or awkward.fields(result):

@@ -132,7 +132,8 @@ def to_onnx(model: Any) -> Any:
         values = {tensor.name: value for tensor, value in zip(model.inputs, tensors, strict=True)}
         return {"scores": tf.identity(model(values, training=False))}
 
-    proto, _ = tf2onnx.convert.from_function(call, input_signature=signature, opset=OPSET)
+    handlers: dict[str, Any] = {"SelectV2": (_where, [])}
+    proto, _ = tf2onnx.convert.from_function(call, input_signature=signature, opset=OPSET, custom_op_handlers=handlers)
     _rename(proto, proto.graph.output[0].name, "scores")
     for given in list(proto.graph.input):
         _rename(proto, given.name, given.name.removesuffix(":0"))
@@ -140,6 +141,11 @@ def to_onnx(model: Any) -> Any:
     if names != wanted:
         raise ExportError(f"the ONNX model takes {sorted(names)}, and the network takes {sorted(wanted)}")
     return proto
+
+
+def _where(context: Any, node: Any, name: str, arguments: Any) -> None:
+    """Convert a choice to a choice; tf2onnx would multiply both sides with 0 or 1, and NaN times 0 is NaN."""
+    node.type = "Where"
 
 
 def _rename(proto: Any, old: str, new: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, PositiveInt
 
 from nntrainer.config.registry import NETWORKS
 from nntrainer.networks.blocks import Activation, DenseNetwork, Dropout, Normalisation, dropped, normalised
-from nntrainer.networks.inputs import ModelInputs
+from nntrainer.networks.inputs import Encoded, ModelInputs
 
 
 @NETWORKS.register("dense")
@@ -21,15 +21,14 @@ class Dense(DenseNetwork):
     dropout: Dropout = Field(0.0, description="Fraction of units dropped after each layer.")
     normalisation: Normalisation = Field("none", description="Normalisation before each activation.")
 
-    def build(self, inputs: ModelInputs, outputs: int) -> Any:
-        """Return the logits.
+    def encode(self, inputs: ModelInputs) -> Encoded:
+        """Return the last hidden layer.
 
         Args:
             inputs: the scaled inputs.
-            outputs: number of logits.
 
         Returns:
-            A (None, outputs) tensor.
+            The event as the network sees it.
         """
         import keras
 
@@ -39,4 +38,4 @@ class Dense(DenseNetwork):
             x = normalised(self.normalisation, x, f"norm_{index}")
             x = keras.layers.Activation(self.activation, name=f"activation_{index}")(x)
             x = dropped(self.dropout, x, f"dropout_{index}")
-        return keras.layers.Dense(outputs, name="logits")(x)
+        return Encoded(x)

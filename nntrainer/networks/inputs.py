@@ -31,19 +31,63 @@ class Scaling:
     ranges: dict[str, Range]
 
 
+@dataclass(frozen=True)
+class Tokens:
+    """All objects of an event in one sequence, collection after collection.
+
+    Attributes:
+        values: (None, N, width) tensor, zero where there is no object.
+        mask: (None, N) tensor, 1 where there is an object.
+        four_vectors: (None, N, 4) tensor of E, px, py, pz in GeV, zero where there is no object; None unless every
+            collection says what makes its four-vector.
+        slots: for each collection the number of its slots.
+    """
+
+    values: Any
+    mask: Any
+    four_vectors: Any
+    slots: dict[str, int]
+
+    def split(self, values: Any) -> dict[str, Any]:
+        """Return a (None, N, width) tensor as one (None, slots, width) for each collection."""
+        parts, first = {}, 0
+        for name, slots in self.slots.items():
+            parts[name] = values[:, first : first + slots]
+            first += slots
+        return parts
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What a network makes of an event; heads turn it into scores.
+
+    Attributes:
+        event: (None, width) tensor.
+        objects: for each collection a (None, max, width) tensor; empty for networks that do not tell objects apart.
+    """
+
+    event: Any
+    objects: dict[str, Any] = field(default_factory=dict)
+
+
 @dataclass
 class ModelInputs:
-    """Scaled symbolic inputs of a network.
+    """Symbolic inputs of a network, scaled.
 
     Attributes:
         events: (None, features) tensor, or None without event features.
-        objects: for each collection a (None, max, features) tensor, zero in invalid slots.
+        objects: for each collection a (None, max, features) tensor, zero in invalid slots whatever lies there.
         masks: for each collection a (None, max) tensor, 1 where the slot holds an object.
+        four_vectors: for each collection that says what makes them a (None, max, 4) tensor of E, px, py, pz in GeV,
+            not scaled, zero in invalid slots.
+        names: for each collection the names of its features, in order.
     """
 
     events: Any = None
     objects: dict[str, Any] = field(default_factory=dict)
     masks: dict[str, Any] = field(default_factory=dict)
+    four_vectors: dict[str, Any] = field(default_factory=dict)
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def flat(self) -> Any:
         """Return everything as one (None, F) tensor: event features, then each collection and its mask."""
@@ -53,6 +97,40 @@ class ModelInputs:
         for name, objects in self.objects.items():
             parts += [keras.layers.Flatten(name=f"{name}_flat")(objects), self.masks[name]]
         return parts[0] if len(parts) == 1 else keras.layers.Concatenate(name="flat")(parts)
+
+    def tokens(self, width: int) -> Tokens:
+        """Return all objects as one sequence, each collection brought to the same width by a dense layer of its own.
+
+        Args:
+            width: numbers an object becomes.
+
+        Returns:
+            The sequence.
+        """
+        import keras
+
+        from nntrainer.networks.layers.masked import Masked
+
+        embedded = [
+            Masked(name=f"{name}_token")(
+                [keras.layers.Dense(width, name=f"{name}_embedding")(objects), self.masks[name]]
+            )
+            for name, objects in self.objects.items()
+        ]
+        vectors = [self.four_vectors[name] for name in self.objects if name in self.four_vectors]
+        return Tokens(
+            _joined(embedded, "tokens"),
+            _joined(list(self.masks.values()), "tokens_valid"),
+            _joined(vectors, "tokens_four_vectors") if len(vectors) == len(self.objects) else None,
+            {name: int(objects.shape[1]) for name, objects in self.objects.items()},
+        )
+
+
+def _joined(tensors: list[Any], name: str) -> Any:
+    """Return tensors one after another along the axis of objects."""
+    import keras
+
+    return tensors[0] if len(tensors) == 1 else keras.layers.Concatenate(axis=1, name=name)(tensors)
 
 
 def fit_scaling(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from pathlib import Path
 from typing import Any
 
 from nntrainer.config import Config
-from nntrainer.dataset.schema import network_inputs
+from nntrainer.config.models import FourVector
+from nntrainer.dataset.schema import ObjectSchema, network_inputs
+from nntrainer.errors import ConfigError, one_of
+from nntrainer.networks import layers
 from nntrainer.networks.inputs import ModelInputs, Range, Scaling
 
 SCORES = "scores"
@@ -31,7 +36,7 @@ def build_model(config: Config, scaling: Scaling, seed: int) -> Any:
     keras.utils.set_random_seed(seed)
     tensors, inputs = _inputs(config, scaling)
     labels = len(config.data.labels)
-    logits = config.model.build(inputs, 1 if labels == 2 else labels)  # type: ignore[attr-defined]
+    logits = keras.layers.Dense(1 if labels == 2 else labels, name="logits")(config.model.encode(inputs).event)
     scores = keras.layers.Activation("sigmoid" if labels == 2 else "softmax", name=SCORES)(logits)
     model = keras.Model(tensors, scores, name=config.model.name)
     for name, fitted in scaling.ranges.items():
@@ -61,14 +66,16 @@ def load_model(path: Path) -> Any:
     """
     import keras
 
-    from nntrainer.networks.layers.scale import Scale
-
-    return keras.saving.load_model(path, compile=False, custom_objects={"Scale": Scale})
+    for module in pkgutil.iter_modules(layers.__path__):  # they tell Keras what they are called
+        importlib.import_module(f"{layers.__name__}.{module.name}")
+    return keras.saving.load_model(path, compile=False)
 
 
 def _inputs(config: Config, scaling: Scaling) -> tuple[dict[str, Any], ModelInputs]:
     import keras
 
+    from nntrainer.networks.layers.four_vectors import FourVectors
+    from nntrainer.networks.layers.masked import Masked
     from nntrainer.networks.layers.scale import Scale
 
     wanted = network_inputs(config)
@@ -88,10 +95,29 @@ def _inputs(config: Config, scaling: Scaling) -> tuple[dict[str, Any], ModelInpu
     for name, block in wanted.objects.items():
         objects = scaled(name, (block.max, len(block.fields)))
         mask = add(f"{name}_valid", (block.max,))
-        column = keras.layers.Reshape((block.max, 1), name=f"{name}_column")(mask)
         inputs.masks[name] = mask
-        inputs.objects[name] = keras.layers.Multiply(name=f"{name}_masked")([objects, column])
+        inputs.objects[name] = Masked(name=f"{name}_masked")([objects, mask])
+        inputs.names[name] = tuple(field.name for field in block.fields)
+        if (vector := config.features.objects[name].four_vector) is not None:
+            make = FourVectors(**_columns(vector, name, block), name=f"{name}_four_vectors")
+            inputs.four_vectors[name] = make([tensors[name], mask])
     return tensors, inputs
+
+
+GEV = {"MeV": 1e-3, "GeV": 1.0, "TeV": 1e3}
+
+
+def _columns(vector: FourVector, collection: str, block: ObjectSchema) -> dict[str, Any]:
+    """Return where the numbers of a four-vector stand among an object's features, and what their unit is in GeV."""
+    places = {field.name: place for place, field in enumerate(block.fields)}
+    unit = block.fields[places[vector.pt]].unit
+    if unit not in GEV:
+        raise ConfigError(
+            f"features.objects.{collection}: '{vector.pt}' is part of a four-vector and needs a unit, "
+            f"{one_of(GEV)}; given is '{unit}'"
+        )
+    given = vector.model_dump(exclude_none=True)
+    return {"gev": GEV[unit], **{key: places[name] for key, name in given.items()}}
 
 
 def _check(name: str, fitted: Range, features: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, PositiveInt
 
@@ -16,7 +16,7 @@ from nntrainer.networks.blocks import (
     dropped,
     normalised,
 )
-from nntrainer.networks.inputs import ModelInputs
+from nntrainer.networks.inputs import Encoded, ModelInputs
 
 
 @NETWORKS.register("residual")
@@ -31,15 +31,14 @@ class Residual(DenseNetwork):
     normalisation: Normalisation = Field("layer_norm", description="Normalisation at the start of a block.")
     kernel_initializer: KernelInitializer = Field("he_normal", description="Start of the kernels.")
 
-    def build(self, inputs: ModelInputs, outputs: int) -> Any:
-        """Return the logits.
+    def encode(self, inputs: ModelInputs) -> Encoded:
+        """Return the last hidden layer.
 
         Args:
             inputs: the scaled inputs.
-            outputs: number of logits.
 
         Returns:
-            A (None, outputs) tensor.
+            The event as the network sees it.
         """
         import keras
 
@@ -53,4 +52,4 @@ class Residual(DenseNetwork):
             x = keras.layers.Add(name=f"add_{index}")([x, y])
         x = normalised(self.normalisation, x, "norm_last")
         x = keras.layers.Activation(self.activation, name="activation_last")(x)
-        return keras.layers.Dense(outputs, name="logits")(x)
+        return Encoded(x)

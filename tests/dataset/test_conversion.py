@@ -297,6 +297,18 @@ def test_all_missing_branches_at_once(tmp_path: Path) -> None:
         convert(settings)
 
 
+def test_a_number_an_event_is_the_object_of_a_collection_with_one_slot(tmp_path: Path) -> None:
+    met = {"max": 1, "features": ["met", {"name": "twice", "expression": "2 * met"}], "selection": "met > 5e4"}
+    settings = config(tmp_path, write(tmp_path / "s.root"), features={"objects": {"met": met}})
+    convert(settings)
+    with open_store(dataset_path(settings, "s")) as store:
+        table = store.read("met")
+    met = np.array([row["met"] for row in expected(branches())])
+    assert 0 < (met > 5e4).sum() < len(met)
+    np.testing.assert_array_equal(table["valid"][:, 0], met > 5e4)
+    np.testing.assert_array_equal(table["twice"][:, 0], np.where(met > 5e4, 2 * met, 0))
+
+
 @pytest.mark.parametrize(
     ("where", "feature", "words"),
     [
