@@ -28,7 +28,7 @@ def auc(folds: Sequence[Mapping[str, Any]], mean: float, spread: float) -> Figur
     figure, (axes,) = style.canvas(size=(8, 6))
     place = np.array([each["fold"] for each in folds])
     values, errors = (np.array([each[key] for each in folds], np.float64) for key in ("auc", "auc_error"))
-    text = f"mean {mean:.4f}, spread {spread:.4f}"
+    text = f"mean {mean:.4f} and band of the spread {spread:.4f}"
     axes.axhspan(mean - spread, mean + spread, color=style.COLOURS[1], alpha=0.2, linewidth=0)
     axes.axhline(mean, color=style.COLOURS[1], linewidth=1.5, linestyle="--", label=text)
     axes.errorbar(
@@ -43,7 +43,7 @@ def auc(folds: Sequence[Mapping[str, Any]], mean: float, spread: float) -> Figur
     axes.set_xticks(place)
     axes.minorticks_off()
     axes.set_xlim(place.min() - 0.5, place.max() + 0.5)
-    axes.set_xlabel("Fold (event number modulo number of folds)")
+    axes.set_xlabel("Fold (event number % folds)")
     axes.set_ylabel("AUC of events the model never saw")
     style.make_room(axes, low - margin, high, style.label(axes))
     return figure
