@@ -80,6 +80,14 @@ def _load(path: Path, overrides: list[str] | None) -> Config:
     return load_config(path, overrides or ())
 
 
+def _check_own(config: Config) -> None:
+    """Build a network that people wrote themselves, before anything is made for it; others are not even imported."""
+    if config.model.own:
+        from nntrainer.networks.model import check_model
+
+        check_model(config)
+
+
 def _run_dir(config: Config, run_dir: Path | None, root: Path) -> RunDir:
     from nntrainer.rundir import RunDir, find_or_create
 
@@ -96,6 +104,7 @@ def check(
 ) -> None:
     """Check a configuration; with --data, also its files and branches."""
     loaded = _load(config, overrides)
+    _check_own(loaded)
     if not data:
         print(f"{config}: valid (digest {loaded.digest()[:8]})")
         return
@@ -231,6 +240,7 @@ def train(
 
     more = [f"training.workers={workers}"] if workers is not None else []
     loaded = _load(config, [*(overrides or ()), *more])
+    _check_own(loaded)
     directory = _run_dir(loaded, run_dir, runs)
     with directory.lock():
         from nntrainer.dataset.conversion import convert as convert_samples
@@ -360,6 +370,7 @@ def _stages(config: Config, run_dir: Path | None, runs: Path, stages: list[str] 
     from nntrainer.pipeline import run as run_stages
     from nntrainer.progress import for_terminal
 
+    _check_own(config)
     result = run_stages(config, run_dir=run_dir, root=runs, stages=stages, progress=for_terminal(), **options)
     _results(result)
     return result
