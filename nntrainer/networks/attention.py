@@ -60,7 +60,11 @@ class AttentionNetwork(ObjectNetwork):
         norm = keras.layers.LayerNormalization(epsilon=1e-5, name=f"{name}_norm")
         query = norm(x)
         others = query if seen is None else norm(seen)
-        parts = [dense(query, self.width, "query"), dense(others, self.width, "key"), dense(others, self.width, "value")]
+        parts = [
+            dense(query, self.width, "query"),
+            dense(others, self.width, "key"),
+            dense(others, self.width, "value"),
+        ]
         y = MaskedAttention(self.heads, name=f"{name}_attention")([*parts, mask, *([] if bias is None else [bias])])
         y = dropped(rate, dense(y, self.width, "out"), f"{name}_dropout")
         x = keras.layers.Add(name=f"{name}_add")([x, y])

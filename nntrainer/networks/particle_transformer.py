@@ -87,4 +87,6 @@ class ParticleTransformer(AttentionNetwork):
         for index, units in enumerate(self.pair_layers):
             pairs = keras.layers.Dense(units, name=f"pair_dense_{index}")(pairs)
             pairs = keras.layers.Activation(self.activation, name=f"pair_activation_{index}")(pairs)
-        return keras.layers.Permute((3, 1, 2), name="pair_bias")(keras.layers.Dense(self.heads, name="pair_heads")(pairs))
+        return keras.layers.Permute((3, 1, 2), name="pair_bias")(
+            keras.layers.Dense(self.heads, name="pair_heads")(pairs)
+        )

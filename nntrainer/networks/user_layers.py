@@ -146,8 +146,8 @@ class Layers(NetworkOptions):
         last = tensors[entries[-1].name]
         if len(last.shape) != 2:
             raise ConfigError(
-                f"model.layers: {entries[-1].place}, the last one, gives {_shape(last)} and must give one row an event, "
-                "(None, numbers); pool or flatten it"
+                f"model.layers: {entries[-1].place}, the last one, gives {_shape(last)} and must give one row "
+                "an event, (None, numbers); pool or flatten it"
             )
         return Encoded(last)
 
@@ -197,8 +197,9 @@ def _applied(entry: Entry, tensors: list[Any]) -> Any:
             )
     several = entry.layer in MERGES or entry.layer in OWN_LAYERS
     if several != (len(tensors) > 1):
+        wanted = "several tensors" if several else "one tensor"
         raise ConfigError(
-            f"model.layers: {entry.place}: {entry.layer} is applied to {'several tensors' if several else 'one tensor'}, "
+            f"model.layers: {entry.place}: {entry.layer} is applied to {wanted}, "
             f"and 'from' names {len(tensors)}: {one_of(entry.sources)}"
         )
     try:

@@ -61,8 +61,9 @@ class MaskedAttention(keras.layers.Layer):
         Raises:
             ValueError: it cannot.
         """
-        if input_shape[0][-1] % self.heads:
-            raise ValueError(f"a width of {input_shape[0][-1]} cannot be cut into {self.heads} heads")
+        width = input_shape[0][-1]
+        if width is None or width % self.heads:
+            raise ValueError(f"a width of {width} cannot be cut into {self.heads} heads")
 
     def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
         """Return (None, Q, width)."""
