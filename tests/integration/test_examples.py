@@ -28,4 +28,4 @@ def test_an_example_runs(path: Path, toy_files: list[Path], tmp_path: Path, monk
     assert [stage.name for stage in done.stages][-1] == "inject"
     metrics = json.loads((done.run.path / "metrics.json").read_text())
     assert 0 < metrics["auc"]["test"] < 1
-    assert len(list(done.run.models.glob("*.onnx"))) == config.preparation.k
+    assert len(list(done.run.models.glob("fold?.onnx"))) == config.preparation.k
