@@ -147,7 +147,7 @@ class AlphaScan(Closed):
         if 0.0 not in angles:
             raise ValueError("one of the samples must have alpha: 0, which the expected data are made of")
         names = [each.name for each in self.templates]
-        for kind, found in (("samples", angles), ("templates", names)):
+        for kind, found in (("samples", [f"{angle:g}" for angle in angles]), ("templates", names)):
             for each in found:
                 if found.count(each) > 1:
                     raise ValueError(f"{kind} has '{each}' twice; name all its files in one")

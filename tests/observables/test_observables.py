@@ -275,7 +275,7 @@ def test_datasets_and_ntuples(toy_files: list[Path], tmp_path: Path) -> None:
 def test_missing_branch_and_missing_block(toy_files: list[Path], tmp_path: Path) -> None:
     config = config_of(toy_files[:1], tmp_path, antitop=particle("tbarr"))
     convert(config)
-    with pytest.raises(InputError, match="truth_tbarr_eta.*Did you mean 'truth_tbar_eta'"):
+    with pytest.raises(InputError, match=r"truth_tbarr_eta.*Did you mean 'truth_tbar_eta'"):
         add_observables(config)
     with pytest.raises(ConfigError, match="no block 'observables'"):
         add_observables(config.model_copy(update={"observables": None}))
