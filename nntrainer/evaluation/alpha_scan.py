@@ -35,7 +35,41 @@ NUMBERS = "alpha_scan.json"
 
 
 def alpha_scan(config: Config, run: RunDir, *, progress: Progress | None = None) -> dict[str, Any]:
-    """Scan the CP-mixing angle: expected exclusion of each angle for each template, with plots.
+    """Scan the CP-mixing angle, and draw it.
+
+    Args:
+        config: the configuration, with ``evaluation.alpha_scan``.
+        run: the run directory, with trained models where a template is the score.
+        progress: told how far the work has come.
+
+    Returns:
+        What is written to ``alpha_scan.json``, see `measure`; plots are ``plots/Evaluation/alpha_*``.
+
+    Raises:
+        ConfigError: the block is missing, or a template is not known or has an empty bin.
+        RunError: a template is the score and the network is not trained.
+    """
+    result = measure(config, run, progress=progress)
+    style_of(config)
+    folder = run.plots("Evaluation")
+    angles, curves = result["alpha"], {}
+    for name, one in result["templates"].items():
+        drawn = {
+            f"α = {alpha:g}°": Histogram(np.array(one["edges"]), np.array(values), np.array(errors))
+            for alpha, values, errors in zip(angles, one["yields"], one["errors"], strict=True)
+        }
+        save(plots.templates(drawn, name, one["unit"]), folder / f"alpha_template_{name}")
+        q = np.array([np.inf if each is None else each for each in one["q"]])
+        curves[name] = (np.array(angles), q, one["noise"])
+    floating = result["normalisation"] == "floating"
+    save(plots.scan(curves, result["thresholds"], floating=floating), folder / "alpha_scan")
+    result |= {"config_digest": config.digest(), "provenance": provenance()}
+    write_json(run.path / NUMBERS, result)
+    return result
+
+
+def measure(config: Config, run: RunDir, *, progress: Progress | None = None) -> dict[str, Any]:
+    """Compute the expected exclusion of each angle for each template.
 
     The samples of the scan are converted like those of the training, with the same features and selection, into
     dataset files of their own. An event is scored by the model that never saw events of its number.
@@ -46,12 +80,14 @@ def alpha_scan(config: Config, run: RunDir, *, progress: Progress | None = None)
         progress: told how far the work has come.
 
     Returns:
-        What is written to ``alpha_scan.json``; plots are ``plots/Evaluation/alpha_*``.
+        Plain data: angles, thresholds, and for each template bins, yields, −2Δ ln L and what is excluded.
 
     Raises:
-        ConfigError: the block is missing, or a template is not known.
+        ConfigError: the block is missing, or a template is not known or has an empty bin.
         RunError: a template is the score and the network is not trained.
     """
+    from scipy.stats import chi2
+
     block = config.evaluation.alpha_scan
     if block is None:
         raise ConfigError(
@@ -64,35 +100,19 @@ def alpha_scan(config: Config, run: RunDir, *, progress: Progress | None = None)
     convert(scanned, progress=progress or silent())
     if config.observables is not None:
         add_observables(scanned, progress=progress or silent())
-    style_of(config)
     result: dict[str, Any] = {
         "alpha": [each.alpha for each in block.samples],
         "normalisation": block.normalisation,
         "luminosity_ipb": config.data.luminosity_ipb,
+        "thresholds": {f"{level:.0%} CL": float(chi2.ppf(level, 1)) for level in LEVELS},
         "templates": {},
     }
-    folder = run.plots("Evaluation")
     with open_dataset(scanned) as dataset:
         weight = reporting_weights(scanned, dataset)
         for each in block.templates:
             values, unit = _values(config, run, dataset, each.name)
             edges, templates = _templates(block, each, dataset, values, weight)
-            result["templates"][each.name] = _scan(block, edges, templates)
-            drawn = {
-                f"α = {sample.alpha:g}°": Histogram(edges, one.signal, np.sqrt(one.variance))
-                for sample, one in zip(block.samples, templates, strict=True)
-            }
-            save(plots.templates(drawn, each.name, unit), folder / f"alpha_template_{each.name}")
-    from scipy.stats import chi2
-
-    thresholds = {f"{level:.0%} CL": float(chi2.ppf(level, 1)) for level in LEVELS}
-    curves = {
-        name: (np.array(result["alpha"]), np.array([np.inf if q is None else q for q in one["q"]]), one["noise"])
-        for name, one in result["templates"].items()
-    }
-    save(plots.scan(curves, thresholds, floating=block.normalisation == "floating"), folder / "alpha_scan")
-    result |= {"config_digest": config.digest(), "provenance": provenance()}
-    write_json(run.path / NUMBERS, result)
+            result["templates"][each.name] = {"unit": unit, **_scan(block, edges, templates)}
     return result
 
 
