@@ -59,6 +59,8 @@ def templates(histograms: Mapping[str, Histogram], name: str, unit: str) -> Figu
 def scan(curves: Mapping[str, Curve], thresholds: Mapping[str, float], *, floating: bool) -> Figure:
     """Draw −2Δ ln L against the CP-mixing angle, with lines where an angle is excluded.
 
+    What finite simulation is expected to add is taken off; dotted lines are before that.
+
     Args:
         curves: for each template the angles in degrees (n,), −2Δ ln L (n,), and what finite simulation alone is
             expected to add to it (n,).
@@ -72,18 +74,21 @@ def scan(curves: Mapping[str, Curve], thresholds: Mapping[str, float], *, floati
     highest, widest = max(thresholds.values()), [0.0]
     for i, (name, (angle, q, noise)) in enumerate(curves.items()):
         order = np.argsort(angle)
-        shown = np.where(np.isfinite(q), q, np.nan)[order]
+        whole = np.where(np.isfinite(q), q, np.nan)[order]
+        shown = np.maximum(whole - np.asarray(noise)[order], 0.0)
         colour = style.COLOURS[i % len(style.COLOURS)]
         axes.plot(angle[order], shown, "o-", color=colour, label=name)
-        axes.plot(angle[order], np.asarray(noise)[order], ":", color=colour, linewidth=1.2)
-        highest = max(highest, float(np.nanmax(shown, initial=0.0)), float(np.max(noise, initial=0.0)))
+        axes.plot(angle[order], whole, ":", color=colour, linewidth=1.2)
+        highest = max(highest, float(np.nanmax(whole, initial=0.0)))
         widest += [float(angle.min()), float(angle.max())]
-    axes.plot([], [], ":", color="grey", linewidth=1.2, label="expected from finite simulation")
+    axes.plot([], [], ":", color="grey", linewidth=1.2, label="with the noise of finite simulation")
     low, high = min(widest), max(widest)
     axes.set_xlim(low, high)
     for name, value in thresholds.items():
         axes.axhline(value, color="grey", linewidth=1.2, linestyle="--")
-        axes.annotate(name, (low + 0.01 * (high - low), value), ha="left", va="bottom", color="grey", fontsize="small")
+        axes.annotate(
+            name, (high - 0.01 * (high - low), value), ha="right", va="bottom", color="grey", fontsize="small"
+        )
     axes.set_xlabel("CP-mixing angle α [°]")
     axes.set_ylabel("−2Δ ln L against data of α = 0")
     lines = [f"signal rate {'fitted' if floating else 'fixed'}, expected data"]
