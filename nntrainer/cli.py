@@ -242,9 +242,11 @@ def alpha_scan(
 ) -> None:
     """Compare CP-mixing angles: the exclusion to expect of each against data of α = 0."""
     from nntrainer.evaluation.alpha_scan import alpha_scan as scan
+    from nntrainer.evaluation.alpha_scan import block_of
     from nntrainer.progress import for_terminal
 
     loaded = _load(config, overrides)
+    block_of(loaded)
     directory = _run_dir(loaded, run_dir, runs)
     with directory.lock():
         found = scan(loaded, directory, progress=for_terminal())

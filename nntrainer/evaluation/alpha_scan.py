@@ -116,6 +116,15 @@ def measure(config: Config, run: RunDir, *, progress: Progress | None = None) ->
     return result
 
 
+def block_of(config: Config) -> AlphaScan:
+    """Return the block ``evaluation.alpha_scan``, or raise a ConfigError where there is none."""
+    if config.evaluation.alpha_scan is None:
+        raise ConfigError(
+            "the configuration has no block 'evaluation.alpha_scan'; name the samples of each angle in it"
+        )
+    return config.evaluation.alpha_scan
+
+
 def scan_config(config: Config, block: AlphaScan) -> Config:
     """Return the configuration with the scan's samples in place of the training's: signals first, in order."""
     signals = [
