@@ -12,6 +12,7 @@ import numpy as np
 from nntrainer.config import Config
 from nntrainer.dataset.dataset import Dataset
 from nntrainer.evaluation import metrics
+from nntrainer.evaluation.decide import binned, discriminants
 from nntrainer.evaluation.figures import NUMBERS, configured_dataset, reporting_weights, style_of
 from nntrainer.evaluation.predict import Scores, scores
 from nntrainer.files import write_json, write_text
@@ -36,7 +37,8 @@ def evaluate(config: Config, run: RunDir, *, progress: Progress | None = None) -
         What is written to ``metrics.json``.
     """
     progress = progress or silent()
-    progress.start("evaluation", 8 + (config.preparation.k > 1), unit="plots")
+    count = 9 + (config.preparation.k > 1) + 3 * len(config.evaluation.discriminants)
+    progress.start("evaluation", count, unit="plots")
     style_of(config)
     history = _merge_history(config, run)
     for name, figure in validation_plots.history(history).items():
@@ -118,6 +120,10 @@ def _measure(config: Config, run: RunDir, dataset: Dataset, found: Scores, progr
         label[test] == signal, found.test[test, signal], weight[test], config.evaluation.working_points
     )
     result["working_points"] = [_plain(point) for point in points]
+    decided = (label[test], found.test[test], weight[test] * scale[label[test]])
+    of_signal = (decided[0], decided[1][:, signal], decided[2])
+    result["binned"] = binned(config, labels, signal, *of_signal, save_plot, title="Network score", file="score")
+    result["discriminants"] = discriminants(config, labels, *decided, save_plot)
     return result
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from nntrainer.errors import NNTrainerError
 from nntrainer.evaluation.curves import Calibration, Roc, auc_bootstrap, calibration, roc
+from nntrainer.evaluation.decision import BinnedSignificance, binned_significance, discriminant, transfod
 from nntrainer.evaluation.significance import (
     ThresholdScan,
     WorkingPoint,
@@ -20,6 +21,7 @@ from nntrainer.evaluation.significance import (
 from nntrainer.evaluation.weighted import last_of_ties, ratio
 
 __all__ = [
+    "BinnedSignificance",
     "Calibration",
     "Roc",
     "ThresholdScan",
@@ -27,10 +29,13 @@ __all__ = [
     "accuracy",
     "asimov",
     "auc_bootstrap",
+    "binned_significance",
     "calibration",
     "confusion",
+    "discriminant",
     "roc",
     "threshold_scan",
+    "transfod",
     "weighted_ks",
     "working_points",
 ]

@@ -105,6 +105,10 @@ class CollectionMaker(MakerOptions):
                         f"there are {one_of(there) or 'none'}.{nearest(name, there)}"
                     )
 
+    def of_event(self, events: Columns, objects: Mapping[str, Columns], part: slice) -> dict[str, np.ndarray]:
+        """Return what `compute` gets of a block of events besides the objects, each (n,): the event columns."""
+        return {name: np.asarray(events[name][part], np.float64) for name in self.needs().events}
+
     def make(self, events: Columns, objects: Mapping[str, Columns]) -> dict[str, np.ndarray]:
         """Make the features.
 
@@ -129,7 +133,7 @@ class CollectionMaker(MakerOptions):
                 name: np.where(valid, np.asarray(table[name][part], np.float64), 0.0)
                 for name in needs.objects[self.collection]
             }
-            of_event = {name: np.asarray(events[name][part], np.float64) for name in needs.events}
+            of_event = self.of_event(events, objects, part)
             with np.errstate(all="ignore"):  # NaN and infinity are counted later, by the feature's name
                 for name, values in zip(names, self.compute(of_event, columns, valid), strict=True):
                     made[name][part] = values

@@ -32,6 +32,7 @@ EVENTS: list[list[tuple[float, float, float, float, float]]] = [
     [(50, 1, 3, 90, 5)],
     [(80, 0.4, 3.0, 100, 5), (60, -0.3, -3.0, 70, 4), (40, 1.2, 0.5, 80, 2)],
 ]
+LEPTONS = [(0.5, 0.0), (0.0, 0.0), (0.0, 0.0), (1.0, -3.0), (-0.5, 2.5)]
 PAIRS, TETRAHEDRON, ONE, NONE = (0, 1, 4), 1, 3, 2
 
 
@@ -44,7 +45,11 @@ def objects(events: list[list[tuple[float, ...]]]) -> dict[str, dict[str, np.nda
             valid[row, slot] = True
             for name, value in zip(table, values, strict=True):
                 table[name][row, slot] = value
-    return {"jets": {"valid": valid, **table}}
+    lepton = {"lepton_eta": np.full((len(events), 1), np.nan), "lepton_phi": np.full((len(events), 1), np.nan)}
+    there = np.array([len(event) > 0 for event in events])[:, None]
+    for row, (eta, phi) in enumerate(LEPTONS[: len(events)]):
+        lepton["lepton_eta"][row], lepton["lepton_phi"][row] = (eta, phi) if there[row] else (np.nan, np.nan)
+    return {"jets": {"valid": valid, **table}, "leptons": {"valid": there, **lepton}}
 
 
 NAMES = {"pt": "pt", "eta": "eta", "phi": "phi", "e": "e"}
@@ -54,6 +59,8 @@ READ = {
     "sphericity": ("pt", "eta", "phi"),
     "aplanarity": ("pt", "eta", "phi"),
     "transverse_mass": ("pt", "phi"),
+    "lepton_angle": ("eta", "phi"),
+    "met_angle": ("phi",),
 }
 
 
@@ -168,6 +175,42 @@ def test_transverse_mass_by_hand() -> None:
     assert made[4] == pytest.approx(np.sqrt(2 * 80 * 30 * (1 - np.cos(2))), rel=1e-5)
 
 
+def test_angles_by_hand_and_against_vector() -> None:
+    met_phi = np.array([PI / 2, 0, 0, 3.0, -2.5])
+    for extreme in ("min", "max", "mean", "leading"):
+        dr, deta, dphi = (
+            make("lepton_angle", extreme=extreme, quantity=q, default=-1)[0] for q in ("dr", "deta", "dphi")
+        )
+        (met,) = maker("met_angle", extreme=extreme, default=-1).make({"met_phi": met_phi}, objects(EVENTS)).values()
+        for row, event in enumerate(EVENTS):
+            if not event:
+                assert [x[row] for x in (dr, deta, dphi, met)] == [-1] * 4
+                continue
+            lepton = vector.obj(pt=1, eta=LEPTONS[row][0], phi=LEPTONS[row][1], mass=0)
+            missing = vector.obj(pt=1, phi=met_phi[row])
+            jets = [vector.obj(pt=pt, eta=eta, phi=phi, energy=e) for pt, eta, phi, e, _ in event]
+            one = {"min": min, "max": max, "mean": np.mean, "leading": lambda x: x[0]}[extreme]
+            assert dr[row] == pytest.approx(one([jet.deltaR(lepton) for jet in jets]), rel=1e-5)
+            assert deta[row] == pytest.approx(one([abs(jet.deltaeta(lepton)) for jet in jets]), rel=1e-5, abs=1e-6)
+            assert dphi[row] == pytest.approx(one([abs(jet.deltaphi(lepton)) for jet in jets]), rel=1e-5, abs=1e-6)
+            assert met[row] == pytest.approx(one([abs(jet.deltaphi(missing)) for jet in jets]), rel=1e-5, abs=1e-6)
+    # By hand: jets at φ = 0 and π, a lepton at η = 1/2 and φ = 0, missing momentum across.
+    assert make("lepton_angle")[0][0] == pytest.approx(0.5)
+    assert make("lepton_angle", extreme="max")[0][0] == pytest.approx(np.hypot(0.5, PI))
+    tagged = make("lepton_angle", select="tag", at_least=4, quantity="dphi", default=-1)[0]
+    assert tagged == pytest.approx([0, PI / 4, -1, 2 * PI - 6, 0.5], abs=1e-6)
+
+
+def test_angles_without_lepton() -> None:
+    table = objects(EVENTS)
+    table["leptons"]["valid"][0] = False
+    values = maker("lepton_angle", default=-1).make({}, table)["jets_min_dr_lepton"]
+    assert values[0] == -1
+    assert values[1] > 0
+    with pytest.raises(ConfigError, match="needs the collection 'leptons'"):
+        maker("lepton_angle").check([], {"jets": ["eta", "phi"]})
+
+
 def all_makers() -> list[Any]:
     return [maker(name) for name in MAKERS.names()]
 
@@ -179,9 +222,9 @@ def test_no_objects_one_object_no_events_one_slot(each: Any) -> None:
     for values in each.make(met, table).values():
         assert np.isfinite(values).all()
         assert values[NONE] == 0
-    none = {"jets": {name: column[:0] for name, column in table["jets"].items()}}
+    none = {group: {name: column[:0] for name, column in columns.items()} for group, columns in table.items()}
     assert all(values.shape == (0,) for values in each.make({k: v[:0] for k, v in met.items()}, none).values())
-    one_slot = {"jets": {name: column[:, :1] for name, column in table["jets"].items()}}
+    one_slot = table | {"jets": {name: column[:, :1] for name, column in table["jets"].items()}}
     assert all(np.isfinite(values).all() for values in each.make(met, one_slot).values())
 
 
