@@ -1,0 +1,59 @@
+"""SPANet: attention between objects, for the assignment of objects to particles."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+
+from nntrainer.config.registry import NETWORKS
+from nntrainer.networks.blocks import ObjectNetwork
+from nntrainer.networks.inputs import Encoded, ModelInputs
+
+
+@NETWORKS.register("spanet")
+class SPANet(ObjectNetwork):
+    """A transformer encoder over the objects, from which particles are assigned by symmetric tensor attention.
+
+    Symmetry-preserving attention (SPANet, arXiv 2010.09206; for ttH arXiv 2309.01886), without a branch of its own for
+    each particle: the encoder is shared, and the assignment heads tell the particles apart. Layers are normalised
+    before attention and before the dense layers. Inputs: any number of collections, event features beside them. It
+    classifies, too: from the mean and the maximum over the objects.
+    """
+
+    name: Literal["spanet"] = "spanet"
+    width: PositiveInt = Field(64, description="Numbers that an object is.")
+    heads: PositiveInt = Field(4, description="Attention heads in each layer.")
+    layers: PositiveInt = Field(4, description="Encoder layers.")
+    expansion: PositiveInt = Field(2, description="Width of an encoder layer's hidden units over the width.")
+
+    def encode(self, inputs: ModelInputs) -> Encoded:
+        """Return the event and its objects.
+
+        Args:
+            inputs: the scaled inputs.
+
+        Returns:
+            The event after the dense layers on it, the objects after the encoder.
+        """
+        import keras
+
+        from nntrainer.networks.layers.masked import Masked, MaskedPool
+
+        tokens = inputs.tokens(self.width)
+        x = keras.layers.Activation(self.activation, name="object_activation")(tokens.values)
+        x = keras.layers.Dense(self.width, name="object_dense")(x)
+        there = keras.layers.Reshape((1, -1), name="attended")(tokens.mask)
+        for index in range(self.layers):
+            y = keras.layers.LayerNormalization(name=f"attention_norm_{index}")(x)
+            attention = keras.layers.MultiHeadAttention(
+                self.heads, max(self.width // self.heads, 1), dropout=self.dropout, name=f"attention_{index}"
+            )
+            x = keras.layers.Add(name=f"attended_{index}")([x, attention(y, y, attention_mask=there)])
+            y = keras.layers.LayerNormalization(name=f"hidden_norm_{index}")(x)
+            y = self.layers_on(y, (self.expansion * self.width,), f"hidden_{index}")
+            y = keras.layers.Dense(self.width, name=f"hidden_{index}_out")(y)
+            x = keras.layers.Add(name=f"encoded_{index}")([x, y])
+        x = Masked(name="objects")([keras.layers.LayerNormalization(name="objects_norm")(x), tokens.mask])
+        pooled = [MaskedPool(kind, name=f"pool_{kind}")([x, tokens.mask]) for kind in ("mean", "max")]
+        return Encoded(self.event(inputs, keras.layers.Concatenate(name="pooled")(pooled)), tokens.split(x))
