@@ -14,7 +14,7 @@ BATCHES = 8
 
 
 def largest_difference(model: Any, onnx: Path, inputs: Inputs, batch_sizes: Sequence[int]) -> float:
-    """Compare the scores of a Keras model and its ONNX file.
+    """Compare the outputs of a Keras model and its ONNX file.
 
     Args:
         model: the Keras model.
@@ -23,8 +23,8 @@ def largest_difference(model: Any, onnx: Path, inputs: Inputs, batch_sizes: Sequ
         batch_sizes: the batch sizes to try, on BATCHES batches each or as many as the events fill.
 
     Returns:
-        The largest absolute difference of any score; NaN where a score is not a number, infinity where the shapes
-        differ.
+        The largest difference of any output, of numbers above one relative to them; NaN where a score is not a
+        number, infinity where shapes or integers differ.
     """
     import onnxruntime
 
@@ -34,9 +34,20 @@ def largest_difference(model: Any, onnx: Path, inputs: Inputs, batch_sizes: Sequ
     for size in batch_sizes:
         for start in range(0, min(total, BATCHES * size) - size + 1, size):
             batch = {name: array[start : start + size] for name, array in inputs.items()}
-            (scores,) = session.run(["scores"], batch)
-            expected = np.asarray(model(batch, training=False))
-            if scores.shape != expected.shape:
-                return float("inf")
-            worst = float(np.max([worst, np.abs(scores - expected).max()]))
+            outputs = named(model(batch, training=False))
+            for found, expected in zip(session.run([*outputs], batch), outputs.values(), strict=True):
+                worst = float(np.max([worst, _difference(found, np.asarray(expected))]))
     return worst
+
+
+def named(outputs: Any) -> dict[str, Any]:
+    """Return the outputs of a Keras model by name; a single one is ``scores``."""
+    return dict(outputs) if isinstance(outputs, dict) else {"scores": outputs}
+
+
+def _difference(found: np.ndarray, expected: np.ndarray) -> float:
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        return float("inf")
+    if expected.dtype.kind in "iu":
+        return 0.0 if np.array_equal(found, expected) else float("inf")
+    return float(np.max(np.abs(found - expected) / np.maximum(np.abs(expected), 1.0)))

@@ -31,6 +31,14 @@ class Candidates:
     places: np.ndarray
     members: np.ndarray
 
+    def sums(self, particle: Particle) -> list[np.ndarray]:
+        """Return (C, N) bool, which slots make the particle, then each group of its exchangeable objects."""
+        groups = () if isinstance(particle.symmetric, bool) else particle.symmetric
+        columns = [[particle.ids.index(each) for each in group] for group in groups if 1 < len(group)]
+        parts = [each for each in columns if len(each) < len(particle.ids)]
+        slots = np.arange(self.members.shape[1])
+        return [self.members, *((self.slots[:, each, None] == slots).any(axis=1) for each in parts)]
+
     def number(self, slots: np.ndarray) -> np.ndarray:
         """Return which candidates these are.
 

@@ -98,7 +98,8 @@ def _assignment(name: str, target: Assignment, inputs: ModelInputs, encoded: Enc
 
     objects, mask = encoded.objects[target.collection], inputs.masks[target.collection]
     slots = int(objects.shape[1])
-    logits = [_logits(each, block, objects, mask) for each, block in target.particles.items()]
+    vectors = inputs.four_vectors.get(target.collection)
+    logits = [_logits(each, block, objects, mask, vectors) for each, block in target.particles.items()]
     chosen = [candidates(block, slots).slots.tolist() for block in target.particles.values()]
     decoded = Decode(chosen, slots, name=f"{name}_decoded")(logits)
     tensors = {}
@@ -113,21 +114,29 @@ def _assignment(name: str, target: Assignment, inputs: ModelInputs, encoded: Enc
     return tensors
 
 
-def _logits(name: str, particle: Particle, objects: Any, mask: Any) -> Any:
+def _logits(name: str, particle: Particle, objects: Any, mask: Any, vectors: Any) -> Any:
     """Return (None, C) logits of the candidates: symmetric tensor attention (arXiv 2010.09206, equations 3 to 5).
 
     The tensor of weights is a sum of products of one embedding for each object, of full rank for pairs. Its symmetric
-    part is taken by averaging the choices that are one candidate.
+    part is taken by averaging the choices that are one candidate. Beside it, not in the paper: where objects have
+    four-vectors, dense layers on mass and momentum of each candidate, and of its exchangeable objects (the W boson in a
+    top quark), which attention learns only slowly.
     """
     import keras
 
-    from nntrainer.networks.layers.assignment import Candidates, Choices
+    from nntrainer.networks.layers.assignment import Candidates, Choices, Kinematics
 
     known = candidates(particle, int(objects.shape[1]))
     hidden = keras.layers.Dense(WIDTH, activation="gelu", name=f"{name}_objects")(objects)
     embedded = [keras.layers.Dense(WIDTH, name=f"{name}_{position}")(hidden) for position in range(len(particle.ids))]
     choices = Choices(name=f"{name}_choices")(embedded)
-    return Candidates(known.places.tolist(), known.members.tolist(), name=f"{name}{CANDIDATES}")([choices, mask])
+    inputs = [choices, mask]
+    if vectors is not None:
+        made = Kinematics([each.tolist() for each in known.sums(particle)], name=f"{name}_kinematics")(vectors)
+        made = keras.layers.Dense(WIDTH // 2, activation="gelu", name=f"{name}_kinematics_dense")(made)
+        scored = keras.layers.Dense(1, name=f"{name}_kinematics_score")(made)
+        inputs.append(keras.layers.Reshape((-1,), name=f"{name}_kinematics_out")(scored))
+    return Candidates(known.places.tolist(), known.members.tolist(), name=f"{name}{CANDIDATES}")(inputs)
 
 
 def _regression(name: str, encoded: Encoded) -> Any:

@@ -29,17 +29,18 @@ class Candidates(keras.layers.Layer):
         """Return the logits of the candidates.
 
         Args:
-            inputs: (None, N, …, N) numbers of all choices, and the (None, N) mask of the objects.
+            inputs: (None, N, …, N) numbers of all choices, the (None, N) mask of the objects, and perhaps (None, C)
+                numbers of the candidates, which are added.
 
         Returns:
             A (None, C) tensor, LOWEST where a candidate needs an object that is not there.
         """
         ops = keras.ops
-        choices, mask = inputs
+        choices, mask = inputs[:2]
         flat = ops.reshape(choices, (-1, int(np.prod(choices.shape[1:]))))
         logits = sum(ops.take(flat, self.places[:, column], axis=1) for column in range(self.places.shape[1]))
         missing = ops.matmul(1.0 - ops.cast(mask > 0, "float32"), self.members.T)
-        return ops.where(missing > 0.5, LOWEST, logits / self.places.shape[1])
+        return ops.where(missing > 0.5, LOWEST, sum(inputs[2:], start=logits / self.places.shape[1]))
 
     def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
         """Return (None, C)."""
@@ -121,11 +122,12 @@ class Decode(keras.layers.Layer):
                 ops.where(ops.matmul(used, each.T) > 0.5, -1.0, given)
                 for each, given in zip(members, probabilities, strict=True)
             ]
-            best = [ops.argmax(each, axis=-1) for each in free]
-            value = [
-                ops.where(still > 0.5, ops.max(each, axis=-1), -2.0) for each, still in zip(free, waiting, strict=True)
-            ]
-            first = ops.argmax(ops.stack(value, axis=-1), axis=-1)
+            best, value = [], []
+            for each, still in zip(free, waiting, strict=True):
+                largest, which = _largest(each)
+                best.append(which)
+                value.append(ops.where(still > 0.5, largest, -2.0))
+            first = _largest(ops.stack(value, axis=-1))[1]
             for place in places:
                 now = ops.equal(first, place)
                 taken = ops.logical_and(now, value[place] >= 0)
@@ -145,6 +147,52 @@ class Decode(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Return the options."""
         return {**super().get_config(), "slots": [each.tolist() for each in self.slots], "count": self.count}
+
+
+def _largest(values: Any) -> tuple[Any, Any]:
+    """Return the largest of the last axis and where it is, the first one of equals; ONNX has no other way from Keras."""
+    found, which = keras.ops.top_k(values, 1)
+    return found[..., 0], which[..., 0]
+
+
+@keras.saving.register_keras_serializable("nntrainer")
+class Kinematics(keras.layers.Layer):
+    """Logarithms of mass and transverse momentum of sums of objects, in units of 100 GeV.
+
+    Args:
+        sums: for each sum (C, N), which slots it takes for each candidate.
+        **options: of a Keras layer.
+    """
+
+    def __init__(self, sums: Sequence[Sequence[Sequence[bool]]], **options: Any) -> None:
+        super().__init__(**options)
+        self.sums = [np.asarray(each, np.float32) for each in sums]
+
+    def call(self, inputs: Any) -> Any:
+        """Return two numbers for each sum.
+
+        Args:
+            inputs: (None, N, 4) four-vectors E, px, py, pz in GeV.
+
+        Returns:
+            A (None, C, 2 sums) tensor.
+        """
+        ops, found = keras.ops, []
+        for each in self.sums:
+            total = ops.matmul(each, inputs)
+            pt = ops.square(total[..., 1]) + ops.square(total[..., 2])
+            mass = ops.square(total[..., 0]) - ops.square(total[..., 3]) - pt
+            # Of empty slots, too; below 1 GeV there is nothing to see.
+            found += [0.5 * ops.log(ops.maximum(square, 1.0) / 1e4) for square in (mass, pt)]
+        return ops.stack(found, axis=-1)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return (None, C, 2 sums)."""
+        return (input_shape[0], len(self.sums[0]), 2 * len(self.sums))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the options."""
+        return {**super().get_config(), "sums": [(each > 0).tolist() for each in self.sums]}
 
 
 @keras.saving.register_keras_serializable("nntrainer")
