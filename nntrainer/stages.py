@@ -52,10 +52,13 @@ def evaluate(config: Config, run: RunDir, progress: Progress) -> tuple[str, list
     from nntrainer.evaluation.evaluate import evaluate as evaluate_models
 
     metrics = evaluate_models(config, run, progress=progress)
-    return f"test AUC {metrics['auc']['test']:.4f} ± {metrics['auc']['test_error']:.4f}", [
-        run.metrics,
-        run.history,
-    ]
+    told = [f"test AUC {metrics['auc']['test']:.4f} ± {metrics['auc']['test_error']:.4f}"] if "auc" in metrics else []
+    for name, found in metrics.get("reconstruction", {}).items():
+        right = found["network"]["matchable"]
+        told.append(f"{name} right in {100 * right['value']:.1f} ± {100 * right['error']:.1f} % of matchable events")
+    for name, found in metrics.get("regression", {}).items():
+        told.append(f"{name} {found['width']:.3g} wide" + (f" {found['unit']}" if found["unit"] else ""))
+    return ", ".join(told), [run.metrics, run.history]
 
 
 def export(config: Config, run: RunDir, progress: Progress) -> tuple[str, list[Path]]:

@@ -21,9 +21,9 @@ from nntrainer.dataset.schema import Field, network_inputs
 from nntrainer.dataset.split import masks, rule
 from nntrainer.dataset.store import open_store
 from nntrainer.errors import ExportError, MissingDependencyError
-from nntrainer.export.parity import largest_difference, named
+from nntrainer.export.parity import largest_difference
 from nntrainer.networks.heads import outputs
-from nntrainer.networks.model import load_model
+from nntrainer.networks.model import load_model, named
 from nntrainer.progress import Progress, silent
 from nntrainer.provenance import git_commit
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nntrainer.dataset.inputs import Inputs
+from nntrainer.networks.model import named
 
 BATCHES = 8
 
@@ -38,11 +39,6 @@ def largest_difference(model: Any, onnx: Path, inputs: Inputs, batch_sizes: Sequ
             for found, expected in zip(session.run([*outputs], batch), outputs.values(), strict=True):
                 worst = float(np.max([worst, _difference(found, np.asarray(expected))]))
     return worst
-
-
-def named(outputs: Any) -> dict[str, Any]:
-    """Return the outputs of a Keras model by name; a single one is ``scores``."""
-    return dict(outputs) if isinstance(outputs, dict) else {"scores": outputs}
 
 
 def _difference(found: np.ndarray, expected: np.ndarray) -> float:

@@ -61,6 +61,11 @@ def logits_model(model: Any) -> Any:
     )
 
 
+def named(outputs: Any) -> dict[str, Any]:
+    """Return the outputs of a Keras model by name; where there is one, it is ``scores``."""
+    return dict(outputs) if isinstance(outputs, dict) else {"scores": outputs}
+
+
 def load_model(path: Path) -> Any:
     """Load a saved model with the layers that this package adds to Keras.
 
