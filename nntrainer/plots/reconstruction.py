@@ -48,7 +48,7 @@ def fractions(particle: str, kind: str, edges: np.ndarray, curves: Mapping[str, 
         axes.hlines(y, edges[:-1][some], edges[1:][some], color=colour, linewidth=0.8, alpha=0.6)
     axes.set_xlim(edges[0], edges[-1])
     axes.set_xlabel(f"True pT of {particle} [GeV]")
-    axes.set_ylabel(f"Fraction with all objects of {particle} right")
+    axes.set_ylabel(f"Fraction of events with {particle} right")
     style.make_room(axes, 0.0, 1.0, style.label(axes, lines=[f"{kind} events"]))
     return figure
 
