@@ -154,4 +154,6 @@ def check_targets(targets: dict[str, Any], objects: dict[str, Any], labels: tupl
             names += [f"{particle}_{what}" for what in ("indices", "probability", "m", "pt")]
     for each in names[3 + len(labels) :]:
         if names.count(each) > 1:
-            raise ValueError(f"data.targets would give the output '{each}' twice; give a target or particle other names")
+            raise ValueError(
+                f"data.targets would give the output '{each}' twice; give a target or particle other names"
+            )

@@ -171,7 +171,9 @@ def build(
         each.name: _single(_flat(values, each.formula, f"feature '{each.name}'", n))
         for each in config.features.events + config.features.spectators
     }
-    objects, overflow, targets, places = {}, {}, {}, {}
+    objects, overflow = {}, {}
+    targets: dict[str, np.ndarray] = {}
+    places: dict[str, np.ndarray] = {}
     for name, block in config.features.objects.items():
         collection = _Collection(values, name, block, n)
         objects[name], overflow[name] = collection.columns, int(np.sum(collection.longer & selected))
@@ -259,7 +261,8 @@ class _Collection:
         import awkward
 
         self._values, self._name, self._block, self._n = values, name, block, n
-        self._keep, self._slots = None, None
+        self._keep: Any = None
+        self._slots: _Slots | None = None
         self._first = ""
         if block.selection:
             keep = awkward.fill_none(_jagged(values, block.selection, f"selection of '{name}'", n, block.max), False)
@@ -268,11 +271,10 @@ class _Collection:
         if self._slots is None:
             raise InputError(f"collection '{name}' has no features")
         self.columns["valid"] = self._slots.valid
-        self.longer = self._slots.counts > block.max
+        self.longer: np.ndarray = self._slots.counts > block.max
 
     def padded(self, formula: str, what: str) -> np.ndarray:
         """Return (n, max) float32 of a number of each object, zero in empty slots."""
-        import awkward
 
         return self._padded(_jagged(self._values, formula, f"{what} of '{self._name}'", self._n, self._block.max), what)
 

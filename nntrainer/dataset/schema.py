@@ -115,7 +115,9 @@ def schema_of(config: Config) -> Schema:
     schema = Schema(events, _objects(config))
     if "events" in schema.objects:
         raise ConfigError("features.objects: no collection can be called 'events'; give it another name")
-    tables = {"features.events, features.spectators, preparation.feature_makers and data.targets": [f.name for f in events]}
+    tables = {
+        "features.events, features.spectators, preparation.feature_makers and data.targets": [f.name for f in events]
+    }
     tables |= {
         f"features.objects.{k}.features": ["valid", *(f.name for f in v.fields)] for k, v in schema.objects.items()
     }

@@ -105,13 +105,23 @@ def measure_reconstruction(config: Config, run: RunDir, dataset: Dataset, found:
 class _Events:
     """The test events in which a particle may be, as arrays.
 
+    Args:
+        config: the configuration.
+        dataset: all events.
+        found: what the models make of them.
+        weight: (n,) weights of all events.
+        table: (n, max) objects of the particle's collection.
+        target: the target of which the particle is one.
+        name: of the particle.
+        particle: its configuration.
+
     Attributes:
         choices: for the network and each baseline (n, k) slots in the order of the ids, -1 for none.
         right: for each of them (n,) bool.
         matchable: (n,) bool, all objects are among the slots.
         weight: (n,) float64.
         pt: (n,) true pT in GeV, NaN where it is not known.
-        sums: for each choice, and for the true objects as ``truth``, (n, 2) m and pT in GeV; empty without four-vectors.
+        sums: for each choice, and for the true objects as ``truth``, (n, 2) m and pT in GeV; or empty.
     """
 
     def __init__(
@@ -147,7 +157,9 @@ class _Events:
             key: (number >= 0) & (known.number(chosen.astype(np.int64)) == number)
             for key, chosen in self.choices.items()
         }
-        self.sums = {} if vectors is None else {k: _sums(vectors, v) for k, v in {**self.choices, "truth": truth}.items()}
+        self.sums = (
+            {} if vectors is None else {k: _sums(vectors, v) for k, v in {**self.choices, "truth": truth}.items()}
+        )
         self.pt, self.pt_name = self._true_pt(config, dataset, rows, options)
 
     def _true_pt(
@@ -192,7 +204,7 @@ def _baselines(table: np.ndarray, vectors: np.ndarray, options: PairEvaluation) 
     """Return the (n, 2) slots that simple rules choose: smallest ΔR, and with tags the mass nearest the given one."""
     pairs = np.array(list(combinations(range(vectors.shape[1]), 2)))
     a, b = pairs.T
-    energy, px, py, pz = np.moveaxis(vectors, -1, 0)
+    px, py, pz = np.moveaxis(vectors[..., 1:], -1, 0)
     pt = np.hypot(px, py)
     eta, phi = np.arcsinh(ratio(pz, pt, 0.0)), np.arctan2(py, px)
     turn = np.abs(phi[:, a] - phi[:, b])
@@ -233,14 +245,12 @@ def _particle(run: RunDir, name: str, events: _Events) -> dict[str, Any]:
     if events.sums:
         rows = events.matchable
         masses = {key: (values[rows, 0], weight[rows]) for key, values in events.sums.items()}
-        responses = {
-            key: (values[rows, 1] / events.pt[rows] - 1, weight[rows]) for key, values in events.sums.items()
-        }
-        for drawn, end in ((masses, "mass"), (responses, "pt_response")):
-            drawn = {key: (v[np.isfinite(v)], w[np.isfinite(v)]) for key, (v, w) in drawn.items()}
-            for key, each in drawn.items():
+        responses = {key: (values[rows, 1] / events.pt[rows] - 1, weight[rows]) for key, values in events.sums.items()}
+        for given, end in ((masses, "mass"), (responses, "pt_response")):
+            samples = {key: (v[np.isfinite(v)], w[np.isfinite(v)]) for key, (v, w) in given.items()}
+            for key, each in samples.items():
                 result.setdefault(key, {})[f"{end}_gev" if end == "mass" else end] = spread(*each).as_dict()
-            if all(len(values) for values, _ in drawn.values()):
-                figure = plots.masses(name, drawn) if end == "mass" else plots.responses(name, drawn)
+            if all(len(values) for values, _ in samples.values()):
+                figure = plots.masses(name, samples) if end == "mass" else plots.responses(name, samples)
                 save(figure, folder / f"{name}_{end}")
     return {key: plain(value) if not isinstance(value, dict) else value for key, value in result.items()}

@@ -77,8 +77,6 @@ def score(
     return Scores(values, fold, selected & (fold == NO_FOLD), columns)
 
 
-def _batch(
-    model: Model, inputs: Mapping[str, np.ndarray], names: list[str], take: np.ndarray
-) -> list[np.ndarray]:
+def _batch(model: Model, inputs: Mapping[str, np.ndarray], names: list[str], take: np.ndarray) -> list[np.ndarray]:
     """Return some outputs of some entries, (n,) or (n, columns) each."""
     return list(model.session.run(names, {name: array[take] for name, array in inputs.items()}))

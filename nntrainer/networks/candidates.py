@@ -34,7 +34,7 @@ class Candidates:
     def sums(self, particle: Particle) -> list[np.ndarray]:
         """Return (C, N) bool, which slots make the particle, then each group of its exchangeable objects."""
         groups = () if isinstance(particle.symmetric, bool) else particle.symmetric
-        columns = [[particle.ids.index(each) for each in group] for group in groups if 1 < len(group)]
+        columns = [[particle.ids.index(each) for each in group] for group in groups if len(group) > 1]
         parts = [each for each in columns if len(each) < len(particle.ids)]
         slots = np.arange(self.members.shape[1])
         return [self.members, *((self.slots[:, each, None] == slots).any(axis=1) for each in parts)]

@@ -9,7 +9,7 @@ import numpy as np
 
 from nntrainer.config import Config
 from nntrainer.config.targets import Assignment, Particle
-from nntrainer.errors import ConfigError, one_of
+from nntrainer.errors import ConfigError
 from nntrainer.networks.candidates import candidates
 from nntrainer.networks.inputs import Encoded, ModelInputs, Range, Scaling
 

@@ -216,7 +216,9 @@ def _specifications(model: Any, config: Config) -> tuple[dict[str, Any], Any, An
     inputs = {tensor.name: tf.TensorSpec(tensor.shape, tf.float32) for tensor in model.inputs}
     target: Any = tf.TensorSpec([None], tf.float32 if len(config.data.labels) <= 2 else tf.int32)
     if names := target_names(config):
-        numbers = {name: tf.TensorSpec([None], tf.float32 if name in config.regressions else tf.int32) for name in names}
+        numbers = {
+            name: tf.TensorSpec([None], tf.float32 if name in config.regressions else tf.int32) for name in names
+        }
         target = {CLASS: target, **numbers}
     return inputs, target, tf.TensorSpec([None], tf.float32)
 

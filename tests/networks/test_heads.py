@@ -84,8 +84,9 @@ def test_what_is_decoded(model: Any, inputs: dict[str, np.ndarray]) -> None:
         if chosen[0] < 0:
             assert found["higgs_m"][event] == found["higgs_pt"][event] == found["higgs_probability"][event] == -1
         else:
-            jets = [vector.obj(**dict(zip(("pt", "eta", "phi", "E"), map(float, inputs["jets"][event, s]), strict=False)))
-                    for s in chosen]  # fmt: skip
+            columns = [dict(zip(("pt", "eta", "phi", "E"), map(float, inputs["jets"][event, slot]), strict=False))
+                       for slot in chosen]  # fmt: skip
+            jets = [vector.obj(**each) for each in columns]
             np.testing.assert_allclose(found["higgs_m"][event], (jets[0] + jets[1]).mass, rtol=1e-5)
             np.testing.assert_allclose(found["higgs_pt"][event], (jets[0] + jets[1]).pt, rtol=1e-5)
     assert (number < 2).any() and (number >= 5).any()
@@ -194,7 +195,7 @@ def test_the_class_alone_is_what_it_was(inputs: dict[str, np.ndarray]) -> None:
     ("change", "said"),
     [
         ({"training": {"tasks": {"parton": 1.0}}}, "there is no target 'parton'.*Did you mean 'partons'"),
-        ({"network_type": "flat", "model": {"name": "dense"}}, "'partons' assigns objects.*'dense' does not tell objects"),
+        ({"network_type": "flat", "model": {"name": "dense"}}, "assigns objects.*'dense' does not tell objects"),
         ({"collection": "jetz"}, "there is no collection 'jetz'; features.objects has 'jets', 'met'"),
         ({"particles": {"h": {"ids": [1, 1]}}}, "name one twice"),
         ({"particles": {"h": {"ids": [1, 2], "symmetric": [[3]]}}}, "must name some of the ids"),

@@ -150,7 +150,7 @@ class Decode(keras.layers.Layer):
 
 
 def _largest(values: Any) -> tuple[Any, Any]:
-    """Return the largest of the last axis and where it is, the first one of equals; ONNX has no other way from Keras."""
+    """Return the largest of the last axis and where the first such is; Keras' argmax is nothing that ONNX knows."""
     found, which = keras.ops.top_k(values, 1)
     return found[..., 0], which[..., 0]
 
