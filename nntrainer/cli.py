@@ -220,6 +220,79 @@ def convert(
 
 
 @app.command()
+def observables(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    sample: Annotated[list[str] | None, typer.Option(help="Only this sample; may be repeated.")] = None,
+    ntuple: Annotated[
+        list[str] | None, typer.Option("--ntuple", help="Write them as branches of this ntuple instead; path or glob.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory for those files.")] = Path("observables"),
+    mode: Annotated[str, typer.Option(help="friend, copy or inplace.")] = "friend",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="In place: add the branches to the ntuples themselves.")
+    ] = False,
+    force: Force = False,
+) -> None:
+    """Add CP observables to the dataset files, or to ntuples."""
+    from nntrainer.progress import for_terminal
+
+    loaded = _load(config, overrides)
+    if ntuple:
+        from nntrainer.files import expand
+        from nntrainer.inject.observables import inject_observables
+
+        options: dict[str, Any] = {"output": output, "mode": mode, "overwrite": overwrite, "replace": replace}
+        written = inject_observables(loaded, expand(ntuple), progress=for_terminal(), **options)
+        lines = [[one.file, one.tree, f"{one.events:,}", f"{one.seconds:.1f} s", one.output] for one in written]
+        print_table("Observables", ["file", "tree", ">events", ">time", "output"], lines)
+        return
+    from nntrainer.dataset.conversion import convert as convert_samples
+    from nntrainer.dataset.observables import add_observables, block_of
+
+    block_of(loaded)
+    convert_samples(loaded, samples=sample, progress=for_terminal())
+    done = add_observables(loaded, samples=sample, force=force, progress=for_terminal())
+    rows = [
+        [
+            each.sample,
+            f"{each.events:,}",
+            ", ".join(each.names),
+            f"{max(each.missing.values()):,}",
+            "up to date" if each.skipped else f"{each.seconds:.1f} s",
+            each.path,
+        ]
+        for each in done
+    ]
+    print_table("Observables", ["sample", ">events", "observables", ">at most missing", ">time", "file"], rows)
+
+
+@app.command("alpha-scan")
+def alpha_scan(
+    config: ConfigFile, overrides: Overrides = None, run_dir: RunOption = None, runs: Root = Path("runs")
+) -> None:
+    """Compare CP-mixing angles: the exclusion to expect of each against data of α = 0."""
+    from nntrainer.evaluation.alpha_scan import alpha_scan as scan
+    from nntrainer.progress import for_terminal
+
+    loaded = _load(config, overrides)
+    directory = _run_dir(loaded, run_dir, runs)
+    with directory.lock():
+        found = scan(loaded, directory, progress=for_terminal())
+    rows = [
+        [name, *(_angle(limit) for limit in one["excluded_from"].values()), f"{max(one['q']):.3g}"]
+        for name, one in found["templates"].items()
+    ]
+    columns = [f">|α| excluded from, {cl} % CL" for cl in (68, 95)]
+    print_table(f"Scan of α in {directory.path}", ["template", *columns, ">largest −2Δ ln L"], rows)
+
+
+def _angle(limit: float | None) -> str:
+    return "none" if limit is None else f"{limit:.1f}°"
+
+
+@app.command()
 def inspect(
     path: Annotated[Path, typer.Argument(help="An HDF5 dataset file or a ROOT file.")],
     field: Annotated[str | None, typer.Option(help="Only this field, in detail.")] = None,

@@ -23,6 +23,11 @@ def convert(
     done = convert_samples(config, samples=samples, progress=progress)
     events = sum(sample.events for sample in done.samples)
     detail = f"{events:,} events of {_some(len(done.samples), 'sample')}"
+    if config.observables is not None:
+        from nntrainer.dataset.observables import add_observables
+
+        added = add_observables(config, samples=samples, progress=progress)
+        detail += f", {_some(len(added[0].names), 'observable')}"
     if sum(done.duplicates.values()):
         detail += f", {sum(done.duplicates.values()):,} duplicate event ids"
     return detail, list(done.paths)

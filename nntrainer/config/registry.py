@@ -124,5 +124,21 @@ class MakerOptions(Part):
         raise NotImplementedError
 
 
+class Observable(Part):
+    """An observable of an event, without options; each class adds ``compute``, and its source in the docstring."""
+
+    formula: ClassVar[str]
+    """What is computed, for people."""
+    needs: ClassVar[tuple[str, ...]]
+    """The particles whose four-vectors it reads: ``top``, ``antitop``, ``higgs``, ``lepton``, ``antilepton``."""
+    energy: ClassVar[bool] = False
+    """Whether it has the unit of an energy; it has none otherwise."""
+
+    def compute(self, event: Any) -> Any:
+        """Compute the observable, (n,) float64, from the ``observables.momenta.Event``; NaN where undefined."""
+        raise NotImplementedError
+
+
 NETWORKS: Registry[NetworkOptions] = Registry("network", "nntrainer.networks")
 MAKERS: Registry[MakerOptions] = Registry("feature maker", "nntrainer.features")
+OBSERVABLES: Registry[Observable] = Registry("observable", "nntrainer.observables")

@@ -204,7 +204,7 @@ def inject(
         block.overwrite_branch if overwrite_branch is None else overwrite_branch,
         progress or silent(),
     )
-    targets = _originals(files) if replace else _targets(files, Path(output), mode, overwrite)
+    targets = originals(files) if replace else targets_of(files, Path(output), mode, overwrite)
     wanted = tuple(trees or block.trees or (ensembles[0].config.data.tree,))
     return _files(job, targets, wanted)
 
@@ -248,7 +248,7 @@ def _scorers(ensembles: Sequence[Ensemble], branch: str | None, default: float |
     return tuple(scorers)
 
 
-def _originals(files: Sequence[str]) -> dict[str, Path]:
+def originals(files: Sequence[str]) -> dict[str, Path]:
     """Return the files themselves as outputs; a change that was interrupted is taken back first."""
     for file in files:
         if not is_remote(file):
@@ -256,7 +256,7 @@ def _originals(files: Sequence[str]) -> dict[str, Path]:
     return {file: Path(file) for file in dict.fromkeys(files)}
 
 
-def _targets(files: Sequence[str], output: Path, mode: str, overwrite: bool) -> dict[str, Path]:
+def targets_of(files: Sequence[str], output: Path, mode: str, overwrite: bool) -> dict[str, Path]:
     """Return the output of each file, all checked before anything is written."""
     if output.exists() and not output.is_dir():
         raise InjectError(f"{output}: --output must be a directory, and this is a file")
@@ -281,7 +281,7 @@ def _targets(files: Sequence[str], output: Path, mode: str, overwrite: bool) -> 
 
 
 def _file(job: _Job, file: str, target: Path, wanted: Sequence[str]) -> list[Injected]:
-    trees = _trees(file, wanted)
+    trees = trees_in(file, wanted)
     results: list[Injected] = []
     with job.writer(file, target) as writer:
         for name, named in trees.items():
@@ -302,7 +302,7 @@ def _file(job: _Job, file: str, target: Path, wanted: Sequence[str]) -> list[Inj
     return results
 
 
-def _trees(file: str, wanted: Sequence[str]) -> dict[str, bool]:
+def trees_in(file: str, wanted: Sequence[str]) -> dict[str, bool]:
     """Return the trees that are wanted, each with whether it is named and not only found by a pattern."""
     there = list_trees(file)
     names: dict[str, bool] = {}
