@@ -80,6 +80,14 @@ def _load(path: Path, overrides: list[str] | None) -> Config:
     return load_config(path, overrides or ())
 
 
+def _check_own(config: Config) -> None:
+    """Build a network that people wrote themselves, before anything is made for it; others are not even imported."""
+    if config.model.own:
+        from nntrainer.networks.model import check_model
+
+        check_model(config)
+
+
 def _run_dir(config: Config, run_dir: Path | None, root: Path) -> RunDir:
     from nntrainer.rundir import RunDir, find_or_create
 
@@ -96,6 +104,7 @@ def check(
 ) -> None:
     """Check a configuration; with --data, also its files and branches."""
     loaded = _load(config, overrides)
+    _check_own(loaded)
     if not data:
         print(f"{config}: valid (digest {loaded.digest()[:8]})")
         return
@@ -103,6 +112,29 @@ def check(
 
     rows = [[each.sample, each.files, f"{each.entries:,}", each.branches] for each in check_data(loaded)]
     print_table(f"{config}: valid", ["sample", ">files", ">entries", ">branches read"], rows)
+
+
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this network, in full.")] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Papers, inputs, options and defaults, too.")
+    ] = False,
+) -> None:
+    """List the networks that model.name may ask for, with their options."""
+    from nntrainer.config import catalogue
+    from nntrainer.config.registry import NETWORKS
+
+    chosen = {each: NETWORKS.get(each) for each in ([name] if name else NETWORKS.names())}
+    if not name and not verbose:
+        rows = [[each, catalogue.network_types(part), catalogue.summary(part)] for each, part in chosen.items()]
+        print_table("Networks", ["model.name", "network_type", "what it is"], rows)
+        return
+    for each, part in chosen.items():
+        print(f"{each} (network_type {catalogue.network_types(part)})\n{catalogue.description(part)}")
+        rows = [list(option) for option in catalogue.options(part)]
+        print_table("", ["option", "type", "default", "what it does"], rows)
+        print()
 
 
 @app.command()
@@ -188,6 +220,79 @@ def convert(
 
 
 @app.command()
+def observables(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    sample: Annotated[list[str] | None, typer.Option(help="Only this sample; may be repeated.")] = None,
+    ntuple: Annotated[
+        list[str] | None, typer.Option("--ntuple", help="Write them as branches of this ntuple instead; path or glob.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory for those files.")] = Path("observables"),
+    mode: Annotated[str, typer.Option(help="friend, copy or inplace.")] = "friend",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="In place: add the branches to the ntuples themselves.")
+    ] = False,
+    force: Force = False,
+) -> None:
+    """Add CP observables to the dataset files, or to ntuples."""
+    from nntrainer.progress import for_terminal
+
+    loaded = _load(config, overrides)
+    if ntuple:
+        from nntrainer.files import expand
+        from nntrainer.inject.observables import inject_observables
+
+        options: dict[str, Any] = {"output": output, "mode": mode, "overwrite": overwrite, "replace": replace}
+        written = inject_observables(loaded, expand(ntuple), progress=for_terminal(), **options)
+        lines = [[one.file, one.tree, f"{one.events:,}", f"{one.seconds:.1f} s", one.output] for one in written]
+        print_table("Observables", ["file", "tree", ">events", ">time", "output"], lines)
+        return
+    from nntrainer.dataset.conversion import convert as convert_samples
+    from nntrainer.dataset.observables import add_observables, block_of
+
+    block_of(loaded)
+    convert_samples(loaded, samples=sample, progress=for_terminal())
+    done = add_observables(loaded, samples=sample, force=force, progress=for_terminal())
+    rows = [
+        [
+            each.sample,
+            f"{each.events:,}",
+            ", ".join(each.names),
+            f"{max(each.missing.values()):,}",
+            "up to date" if each.skipped else f"{each.seconds:.1f} s",
+            each.path,
+        ]
+        for each in done
+    ]
+    print_table("Observables", ["sample", ">events", "observables", ">at most missing", ">time", "file"], rows)
+
+
+@app.command("alpha-scan")
+def alpha_scan(
+    config: ConfigFile, overrides: Overrides = None, run_dir: RunOption = None, runs: Root = Path("runs")
+) -> None:
+    """Compare CP-mixing angles: the exclusion to expect of each against data of α = 0."""
+    from nntrainer.evaluation.alpha_scan import alpha_scan as scan
+    from nntrainer.progress import for_terminal
+
+    loaded = _load(config, overrides)
+    directory = _run_dir(loaded, run_dir, runs)
+    with directory.lock():
+        found = scan(loaded, directory, progress=for_terminal())
+    rows = [
+        [name, *(_angle(limit) for limit in one["excluded_from"].values()), f"{max(one['q']):.3g}"]
+        for name, one in found["templates"].items()
+    ]
+    columns = [f">|α| excluded from, {cl} % CL" for cl in (68, 95)]
+    print_table(f"Scan of α in {directory.path}", ["template", *columns, ">largest −2Δ ln L"], rows)
+
+
+def _angle(limit: float | None) -> str:
+    return "none" if limit is None else f"{limit:.1f}°"
+
+
+@app.command()
 def inspect(
     path: Annotated[Path, typer.Argument(help="An HDF5 dataset file or a ROOT file.")],
     field: Annotated[str | None, typer.Option(help="Only this field, in detail.")] = None,
@@ -231,6 +336,7 @@ def train(
 
     more = [f"training.workers={workers}"] if workers is not None else []
     loaded = _load(config, [*(overrides or ()), *more])
+    _check_own(loaded)
     directory = _run_dir(loaded, run_dir, runs)
     with directory.lock():
         from nntrainer.dataset.conversion import convert as convert_samples
@@ -261,7 +367,8 @@ def export(
 def inject(
     files: Annotated[list[str], typer.Argument(help="Ntuples to score: paths, globs or root:// addresses.")],
     model: Annotated[
-        list[Path] | None, typer.Option(help="ONNX model; one for each fold, also of several trainings.")
+        list[Path] | None,
+        typer.Option(help="ONNX model; one for each fold or the one of all folds, also of several trainings."),
     ] = None,
     run: Annotated[Path | None, typer.Option("--run-dir", help="Take the models of this run.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the scored files.")] = Path("scored"),
@@ -291,7 +398,9 @@ def inject(
         models += sorted((run / "models").glob("*.onnx"))
     if not models:
         where = f"{run / 'models'} holds no ONNX file" if run is not None else "no model is given"
-        raise NNTrainerError(f"{where}; give --model FILE.onnx for each fold, or --run-dir with exported models")
+        raise NNTrainerError(
+            f"{where}; give --model FILE.onnx for each fold or of all folds, or --run-dir with exported models"
+        )
     done = inject_files(
         models,
         expand(files),
@@ -357,6 +466,7 @@ def _stages(config: Config, run_dir: Path | None, runs: Path, stages: list[str] 
     from nntrainer.pipeline import run as run_stages
     from nntrainer.progress import for_terminal
 
+    _check_own(config)
     result = run_stages(config, run_dir=run_dir, root=runs, stages=stages, progress=for_terminal(), **options)
     _results(result)
     return result

@@ -23,6 +23,11 @@ def convert(
     done = convert_samples(config, samples=samples, progress=progress)
     events = sum(sample.events for sample in done.samples)
     detail = f"{events:,} events of {_some(len(done.samples), 'sample')}"
+    if config.observables is not None:
+        from nntrainer.dataset.observables import add_observables
+
+        added = add_observables(config, samples=samples, progress=progress)
+        detail += f", {_some(len(added[0].names), 'observable')}"
     if sum(done.duplicates.values()):
         detail += f", {sum(done.duplicates.values()):,} duplicate event ids"
     return detail, list(done.paths)
@@ -52,13 +57,19 @@ def evaluate(config: Config, run: RunDir, progress: Progress) -> tuple[str, list
     from nntrainer.evaluation.evaluate import evaluate as evaluate_models
 
     metrics = evaluate_models(config, run, progress=progress)
-    told = [f"test AUC {metrics['auc']['test']:.4f} ± {metrics['auc']['test_error']:.4f}"] if "auc" in metrics else []
+    told = []
+    if "auc" in metrics:
+        auc, folds = metrics["auc"], metrics["folds"]
+        told.append(f"test AUC {auc['test']:.4f} ± {auc['test_error']:.4f}")
+        if len(folds) > 1:
+            each = ", ".join(f"{fold['auc']:.4f}" for fold in folds)
+            told.append(f"folds {each}: mean {auc['folds_mean']:.4f}, spread {auc['folds_spread']:.4f}")
     for name, found in metrics.get("reconstruction", {}).items():
         right = found["network"]["matchable"]
         told.append(f"{name} right in {100 * right['value']:.1f} ± {100 * right['error']:.1f} % of matchable events")
     for name, found in metrics.get("regression", {}).items():
         told.append(f"{name} {found['width']:.3g} wide" + (f" {found['unit']}" if found["unit"] else ""))
-    return ", ".join(told), [run.metrics, run.history]
+    return "; ".join(told), [run.metrics, run.history]
 
 
 def export(config: Config, run: RunDir, progress: Progress) -> tuple[str, list[Path]]:

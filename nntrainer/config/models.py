@@ -20,7 +20,10 @@ from pydantic import (
 )
 
 from nntrainer.config.base import Closed, Strings
+from nntrainer.config.decision import Binning
+from nntrainer.config.decision import Fractions as DiscriminantFractions
 from nntrainer.config.expressions import Expression
+from nntrainer.config.observables import AlphaScan, Observables
 from nntrainer.config.registry import MAKERS, NETWORKS, MakerOptions, NetworkOptions, NetworkType
 from nntrainer.config.targets import CLASS, Assignment, Identifier, PairEvaluation, Regression, Target, check_targets
 from nntrainer.config.training import Training
@@ -308,6 +311,11 @@ class Evaluation(Closed):
     reconstruction: dict[Identifier, PairEvaluation] = Field(
         {}, description="How the reconstruction of a particle of data.targets is measured, by the particle's name."
     )
+    discriminants: dict[Name, DiscriminantFractions] = Field(
+        {}, description="By class c the fractions f_i of ln(p_c / Σ f_i p_i) over other classes i."
+    )
+    binning: Binning = Field(Binning(), description="Bins in which the significance is counted.")
+    alpha_scan: AlphaScan | None = Field(None, description="CP-mixing angles that `nntrainer alpha-scan` compares.")
     bins: PositiveInt = Field(40, description="Bins of the histograms.")
     label: str = Field("nntrainer", description="Word in the upper left of every plot.")
     description: str = Field("", description="Second line of every plot, such as √s = 13 TeV, 140 fb⁻¹.")
@@ -372,6 +380,7 @@ class Config(Closed):
         description="How a network sees an event: 'flat' is one row of numbers, objects padded and masked; 'set' is "
         "masked objects in no order; 'graph' is objects with edges between them.",
     )
+    observables: Observables | None = Field(None, description="CP observables, added to the dataset files.")
     preparation: Preparation = Field(Preparation(), description="Folds, scaling, weights, feature makers.")
     model: SerializeAsAny[NetworkOptions] = Field(description="The network and its options.")
     training: Training = Field(Training(), description="How it is trained.")
@@ -388,6 +397,21 @@ class Config(Closed):
         return NETWORKS.get(value.get("name")).model_validate(value) if isinstance(value, dict) else value
 
     @model_validator(mode="after")
+    def _discriminants(self) -> Config:
+        for of, fractions in self.evaluation.discriminants.items():
+            for label in (of, *fractions):
+                if label not in self.data.labels:
+                    raise ValueError(
+                        f"evaluation.discriminants names '{label}', which is no label; labels are "
+                        f"{one_of(self.data.labels)}.{nearest(label, self.data.labels)}"
+                    )
+            if of in fractions:
+                raise ValueError(
+                    f"evaluation.discriminants.{of}: a class is not in its own denominator; leave '{of}' out of it"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _network_sees(self) -> Config:
         if self.network_type not in self.model.network_types:
             raise ValueError(
@@ -398,6 +422,7 @@ class Config(Closed):
             raise ValueError(
                 f"network_type '{self.network_type}' needs a collection under features.objects, and there is none"
             )
+        self.model.check(self)
         return self
 
     @model_validator(mode="after")

@@ -85,6 +85,8 @@ class NetworkOptions(Part):
 
     network_types: ClassVar[tuple[NetworkType, ...]] = ("flat",)
     """What ``network_type`` may be for this network."""
+    own: ClassVar[bool] = False
+    """Whether people write it themselves, so that only building it shows whether it can be."""
 
     name: str
 
@@ -92,6 +94,12 @@ class NetworkOptions(Part):
     def by_event(self) -> bool:
         """Whether what is computed of an event in training depends on it alone, unlike with batch normalisation."""
         return getattr(self, "normalisation", "none") != "batch_norm"
+
+    def check(self, config: Any) -> None:
+        """Raise a ValueError, one sentence, when the rest of the configuration (``Config``) has not what is needed."""
+
+    def prepare(self) -> None:
+        """Get ready for loading a saved model: nothing, but for networks with layers that only they know."""
 
     def encode(self, inputs: Any) -> Any:
         """Return what the network makes of an event (``networks.inputs.Encoded``) from its ``ModelInputs``."""
@@ -116,5 +124,21 @@ class MakerOptions(Part):
         raise NotImplementedError
 
 
+class Observable(Part):
+    """An observable of an event, without options; each class adds ``compute``, and its source in the docstring."""
+
+    formula: ClassVar[str]
+    """What is computed, for people."""
+    needs: ClassVar[tuple[str, ...]]
+    """The particles whose four-vectors it reads: ``top``, ``antitop``, ``higgs``, ``lepton``, ``antilepton``."""
+    energy: ClassVar[bool] = False
+    """Whether it has the unit of an energy; it has none otherwise."""
+
+    def compute(self, event: Any) -> Any:
+        """Compute the observable, (n,) float64, from the ``observables.momenta.Event``; NaN where undefined."""
+        raise NotImplementedError
+
+
 NETWORKS: Registry[NetworkOptions] = Registry("network", "nntrainer.networks")
 MAKERS: Registry[MakerOptions] = Registry("feature maker", "nntrainer.features")
+OBSERVABLES: Registry[Observable] = Registry("observable", "nntrainer.observables")

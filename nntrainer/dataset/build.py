@@ -82,6 +82,23 @@ def required_branches(
     Raises:
         ExpressionError: variables refer to one another in a circle.
     """
+    return branches_of(config, _formulas(config, sample, with_weight), available)
+
+
+def branches_of(config: Config, formulas: Iterable[str], available: Iterable[str]) -> list[str]:
+    """Return the branches that formulas need, variables of the configuration followed to their branches.
+
+    Args:
+        config: the configuration.
+        formulas: the formulas.
+        available: the branches there are.
+
+    Returns:
+        Names of branches in order of first use; those missing in the tree are among them.
+
+    Raises:
+        ExpressionError: variables refer to one another in a circle.
+    """
     there, variables = set(available), config.data.variables
     found: dict[str, None] = {}
 
@@ -95,10 +112,32 @@ def required_branches(
         elif name != ENTRY or name in there:
             found[name] = None
 
-    for formula in _formulas(config, sample, with_weight):
+    for formula in formulas:
         for name in sorted(Expression.parse(formula).names):
             follow(name, ())
     return list(found)
+
+
+def evaluate(
+    config: Config, formulas: Mapping[str, str], arrays: Mapping[str, Any], *, start: int, entries: int
+) -> dict[str, np.ndarray]:
+    """Compute formulas that are one number an event, for all entries of a chunk.
+
+    Args:
+        config: the configuration, for its variables.
+        formulas: the formulas by what they are for.
+        arrays: the branches by name.
+        start: entry number of the first entry.
+        entries: number of entries n.
+
+    Returns:
+        For each formula (n,); NaN and infinity are left as they are.
+
+    Raises:
+        InputError: a formula gives something else than a number an event.
+    """
+    values = _Values(config, arrays, start, entries)
+    return {where: _flat(values, formula, where, entries) for where, formula in formulas.items()}
 
 
 class _Values(Mapping[str, Any]):

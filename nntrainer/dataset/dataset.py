@@ -119,6 +119,9 @@ class Dataset:
         """Return the names of the fields of a group, refusing an unknown group."""
         if group == "events":
             return [field.name for field in self.schema.events]
+        added = [store.tables.get(group) for store in self._stores]
+        if added[0] is not None and added.count(added[0]) == len(added):
+            return [field.name for field in added[0]]
         if group not in self.schema.objects:
             groups = ["events", *self.schema.objects]
             raise StoreError(
@@ -141,7 +144,7 @@ class Dataset:
 
         Args:
             name: the field.
-            group: ``events`` or a collection.
+            group: ``events``, a collection, or a table that was added, such as ``observables``.
 
         Returns:
             (n,), or (n, max) for a collection; unweighted and as stored.

@@ -87,7 +87,7 @@ def _told(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Field]]]:
         raise StoreError(f"{path}: not a readable HDF5 file, perhaps incomplete ({reason})") from None
     with open_store(path) as store:
         groups = {"events": store.schema.events}
-        groups |= {name: block.fields for name, block in store.schema.objects.items()}
+        groups |= {name: block.fields for name, block in store.schema.objects.items()} | store.tables
         return store.attrs, {name: {f.name: f for f in fields} for name, fields in groups.items()}
 
 

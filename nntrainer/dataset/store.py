@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -148,6 +148,56 @@ def _by_name(columns: Columns, dtype: np.dtype) -> dict[str, np.ndarray]:
     }
 
 
+def add_table(
+    path: Path, name: str, fields: Sequence[Field], attrs: Mapping[str, Any], rows: Iterable[np.ndarray]
+) -> None:
+    """Add a table with one row an event to a dataset file, or replace it: aside, then renamed.
+
+    Args:
+        path: the dataset file.
+        name: the table.
+        fields: its columns.
+        attrs: its attributes, plain data.
+        rows: the rows in order, structured arrays of the fields.
+
+    Raises:
+        StoreError: there are not as many rows as events, or the file cannot be written.
+    """
+    part = path.with_name(f"{path.name}.{name}-{os.getpid()}.part")
+    dtype = np.dtype([(field.name, field.dtype) for field in fields])
+    told = {field.name: {"unit": field.unit, "description": field.description} for field in fields}
+    try:
+        with open_store(path) as store, h5py.File(part, "w", libver=LIBVER, locking=False) as new:
+            old = store._file
+            for key, value in old.attrs.items():
+                new.attrs[key] = value
+            for each in old:
+                if each != name:
+                    old.copy(each, new)  # chunks are copied as they are
+            options = {
+                "maxshape": (None,),
+                "chunks": (CHUNK_ROWS,),
+                "compression": "gzip",
+                "compression_opts": 1,
+                "shuffle": True,
+            }
+            table = new.create_dataset(name, (store.events,), dtype, **options)
+            for key, value in {**attrs, "fields": told}.items():
+                table.attrs[key] = value if isinstance(value, str | int | float) else json.dumps(value)
+            start = 0
+            for piece in rows:
+                table[start : start + len(piece)] = piece
+                start += len(piece)
+            if start != store.events:
+                raise StoreError(f"{path}: {start:,} rows of '{name}' for {store.events:,} events")
+        os.replace(part, path)
+    except OSError as error:
+        reason = error.strerror or str(error).splitlines()[0][:120]
+        raise StoreError(f"{path}: cannot be written: {reason}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
 class _Table:
     """A dataset that grows: rows are gathered to whole chunks, threads compress them, the caller's thread writes.
 
@@ -205,6 +255,7 @@ class Store:
         path: the file.
         events: number of events.
         schema: its columns.
+        tables: columns of tables that were added to it, one row an event, by name.
         attrs: file attributes, decoded.
     """
 
@@ -217,8 +268,9 @@ class Store:
         objects = {
             name: ObjectSchema(int(file[name].shape[1]), tuple(f for f in fields if f.name != "valid"))
             for name, fields in groups.items()
-            if name != "events"
+            if file[name].ndim == 2
         }
+        self.tables = {name: fields for name, fields in groups.items() if file[name].ndim == 1 and name != "events"}
         self.schema = Schema(groups["events"], objects)
 
     def __enter__(self) -> Store:
@@ -267,6 +319,10 @@ class Store:
             if field not in names:
                 raise StoreError(f"{self.path}: '{group}' has no field '{field}'.{nearest(field, names)}")
         return np.asarray(dataset.fields(list(fields))[start:stop])
+
+    def told(self, group: str) -> dict[str, Any]:
+        """Return the attributes of a dataset, decoded."""
+        return {key: _decoded(value) for key, value in self._file[group].attrs.items()}
 
     def column(self, group: str, field: str) -> np.ndarray:
         """Return one column, (n,) or (n, max)."""

@@ -72,7 +72,7 @@ def scores(config: Config, run: RunDir, dataset: Dataset) -> Scores:
     shape = (len(event_number), classes)
     result = Scores(np.full(shape, np.nan), np.full(shape, np.nan), np.full(len(event_number), -1))
     for fold in range(config.preparation.k):
-        model = load_model(run.fold(fold) / "model.keras")
+        model = load_model(run.fold(fold) / "model.keras", config.model)
         split = masks(config, event_number, fold)
         rows = np.flatnonzero(split.test)
         given = predictions(model, inputs, rows)

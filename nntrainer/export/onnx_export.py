@@ -21,6 +21,7 @@ from nntrainer.dataset.schema import Field, network_inputs
 from nntrainer.dataset.split import masks, rule
 from nntrainer.dataset.store import open_store
 from nntrainer.errors import ExportError, MissingDependencyError
+from nntrainer.export import all_folds
 from nntrainer.export.parity import largest_difference
 from nntrainer.networks.heads import outputs
 from nntrainer.networks.model import load_model, named
@@ -35,9 +36,12 @@ OPSET = 17
 
 @dataclass(frozen=True)
 class Exported:
-    """One ONNX file: its fold, path, largest difference to Keras, size and the time it took."""
+    """One ONNX file: its fold, path, largest difference to Keras, size and the time it took.
 
-    fold: int
+    The file of all folds has no fold (None), and its difference is the largest to the files of the folds.
+    """
+
+    fold: int | None
     path: Path
     difference: float
     size_bytes: int
@@ -56,7 +60,8 @@ def export(
         progress: told how far the work has come.
 
     Returns:
-        The files, under ``models``, beside copies of the Keras models.
+        The files, under ``models``, beside copies of the Keras models. Once the last of several folds is there, the
+        file that holds all folds is among them, and what TopCPToolkit needs to know is written beside.
 
     Raises:
         ConfigError: there is no such fold.
@@ -72,8 +77,19 @@ def export(
         for fold in chosen:
             done.append(_export_fold(config, run, fold, dataset))
             progress.advance(1)
+        k = config.preparation.k
+        if all((run.models / f"fold{fold}.onnx").exists() for fold in range(k)):
+            if config.preparation.fractions is None:
+                done.append(_export_all(config, run, k, dataset))
+            all_folds.write_topcptoolkit(run.models, k)
     progress.finish()
     return done
+
+
+def _export_all(config: Config, run: RunDir, k: int, dataset: Dataset) -> Exported:
+    started = time.monotonic()
+    path, difference = all_folds.write(run.models, k, parity_events(config, 0, dataset), config.export.tolerance)
+    return Exported(None, path, difference, path.stat().st_size, time.monotonic() - started)
 
 
 def _export_fold(config: Config, run: RunDir, fold: int, dataset: Dataset) -> Exported:
@@ -81,7 +97,7 @@ def _export_fold(config: Config, run: RunDir, fold: int, dataset: Dataset) -> Ex
     source = run.fold(fold) / "model.keras"
     if not source.exists():
         raise ExportError(f"{source}: fold {fold} is not trained yet; `nntrainer train` trains it")
-    model = load_model(source)
+    model = load_model(source, config.model)
     onnx, keras = run.models / f"fold{fold}.onnx", run.models / f"fold{fold}.keras"
     parts = {path: path.with_name(path.name + ".part") for path in (keras, onnx)}
     proto = to_onnx(model)
@@ -97,6 +113,7 @@ def _export_fold(config: Config, run: RunDir, fold: int, dataset: Dataset) -> Ex
                 f"{onnx}: ONNX Runtime and Keras differ by {difference:.2e} on the same events, and "
                 f"export.tolerance is {config.export.tolerance:.2e}; nothing was exported"
             )
+        (run.models / all_folds.FILE).unlink(missing_ok=True)  # it holds the model that goes now
         for path, part in parts.items():
             os.replace(part, path)
     finally:

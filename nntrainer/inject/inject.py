@@ -189,7 +189,8 @@ def inject(
     """Score ntuples; each event by the model that never saw it, in memory bounded by the chunk.
 
     Args:
-        models: the ONNX files, one for each fold; also of several trainings, whose scores are written in one pass.
+        models: the ONNX files, one for each fold or the one of all folds; also of several trainings, whose scores
+            are written in one pass.
         files: the ntuples; they are only read, unless they are to be replaced.
         output: directory of the scored files: ``<stem>.friend.root``, or ``<name>`` for copies.
         trees: names or patterns such as ``*``; those of the configuration if absent. A tree that only a pattern
@@ -231,7 +232,7 @@ def inject(
         block.overwrite_branch if overwrite_branch is None else overwrite_branch,
         progress or silent(),
     )
-    targets = _originals(files) if replace else _targets(files, Path(output), mode, overwrite)
+    targets = originals(files) if replace else targets_of(files, Path(output), mode, overwrite)
     wanted = tuple(trees or block.trees or (ensembles[0].config.data.tree,))
     return _files(job, targets, wanted)
 
@@ -275,7 +276,7 @@ def _scorers(ensembles: Sequence[Ensemble], branch: str | None, default: float |
     return tuple(scorers)
 
 
-def _originals(files: Sequence[str]) -> dict[str, Path]:
+def originals(files: Sequence[str]) -> dict[str, Path]:
     """Return the files themselves as outputs; a change that was interrupted is taken back first."""
     for file in files:
         if not is_remote(file):
@@ -283,7 +284,7 @@ def _originals(files: Sequence[str]) -> dict[str, Path]:
     return {file: Path(file) for file in dict.fromkeys(files)}
 
 
-def _targets(files: Sequence[str], output: Path, mode: str, overwrite: bool) -> dict[str, Path]:
+def targets_of(files: Sequence[str], output: Path, mode: str, overwrite: bool) -> dict[str, Path]:
     """Return the output of each file, all checked before anything is written."""
     if output.exists() and not output.is_dir():
         raise InjectError(f"{output}: --output must be a directory, and this is a file")
@@ -308,7 +309,7 @@ def _targets(files: Sequence[str], output: Path, mode: str, overwrite: bool) -> 
 
 
 def _file(job: _Job, file: str, target: Path, wanted: Sequence[str]) -> list[Injected]:
-    trees = _trees(file, wanted)
+    trees = trees_in(file, wanted)
     results: list[Injected] = []
     with job.writer(file, target) as writer:
         for name, named in trees.items():
@@ -329,7 +330,7 @@ def _file(job: _Job, file: str, target: Path, wanted: Sequence[str]) -> list[Inj
     return results
 
 
-def _trees(file: str, wanted: Sequence[str]) -> dict[str, bool]:
+def trees_in(file: str, wanted: Sequence[str]) -> dict[str, bool]:
     """Return the trees that are wanted, each with whether it is named and not only found by a pattern."""
     there = list_trees(file)
     names: dict[str, bool] = {}

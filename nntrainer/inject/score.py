@@ -8,7 +8,8 @@ from functools import partial
 
 import numpy as np
 
-from nntrainer.dataset.split import seen
+from nntrainer.dataset.inputs import EVENT_NUMBER
+from nntrainer.dataset.split import fold_of, seen
 from nntrainer.inject.models import Ensemble, Model
 
 BATCH = 4096
@@ -63,7 +64,11 @@ def score(
         columns[each["name"]] = np.full((n, len(each["columns"])), -1 if dtype.kind == "i" else np.nan, dtype)
     fold = np.full(n, NO_FOLD, np.int32)
     for model in ensemble.models:
-        mine = selected & ~seen(model.rule, event_number)
+        if model.holds_all:
+            inputs = {**inputs, EVENT_NUMBER: event_number.astype(np.int64)}
+            mine = selected
+        else:
+            mine = selected & ~seen(model.rule, event_number)
         if with_seen and model.rule["kind"] == "fractions":
             mine = selected
         rows = np.flatnonzero(mine)
@@ -72,7 +77,7 @@ def score(
         for take, results in zip(batches, scored, strict=True):
             for column, result in zip(columns.values(), results, strict=True):
                 column[take] = result.reshape(len(take), -1)
-        fold[rows] = model.rule["fold"]
+        fold[rows] = fold_of(event_number[rows], model.rule["k"]) if model.holds_all else model.rule["fold"]
     values = columns.pop("scores", np.zeros((n, 0), np.float32))
     return Scores(values, fold, selected & (fold == NO_FOLD), columns)
 

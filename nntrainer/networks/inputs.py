@@ -65,10 +65,12 @@ class Encoded:
     Attributes:
         event: (None, width) tensor.
         objects: for each collection a (None, max, width) tensor; empty for networks that do not tell objects apart.
+        logits: (None, outputs) tensor of a network that scores the classes itself; None for a dense layer on the event.
     """
 
     event: Any
     objects: dict[str, Any] = field(default_factory=dict)
+    logits: Any = None
 
 
 @dataclass
@@ -84,6 +86,8 @@ class ModelInputs:
         names: for each collection the names of its features, in order.
         exact_four_vectors: the four-vectors in float64, for collections of which objects are assigned to particles.
         gev: for these the unit of their momenta in GeV.
+        outputs: how many numbers score the classes: one for two, else one a class.
+        config: the configuration.
     """
 
     events: Any = None
@@ -93,6 +97,8 @@ class ModelInputs:
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     exact_four_vectors: dict[str, Any] = field(default_factory=dict)
     gev: dict[str, float] = field(default_factory=dict)
+    outputs: int = 1
+    config: Any = None
 
     def flat(self) -> Any:
         """Return everything as one (None, F) tensor: event features, then each collection and its mask."""
