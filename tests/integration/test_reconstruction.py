@@ -37,13 +37,13 @@ def config_of(files: list[Path], directory: Path, *more: str) -> Config:
     small = [
         f"data.samples.0.files={files[0]}",
         f"data.directory={directory}",
-        "data.targets.partons.particles={higgs: {ids: [1, 2], symmetric: true}}",
         "model={name: spanet, width: 32, heads: 2, layers: 1, head: [16]}",
         "preparation={fractions: {train: 0.7, validation: 0.1, test: 0.2}}",
         "training.optimizer={name: adam, learning_rate: 0.004}",
         "training.batch_size=128",
         "training.epochs=8",
         "training.threads=1",
+        "training.tasks={higgs_jets: 1.0, boson_pt: 0.1}",
         "inject.score_seen_events=true",
     ]
     return load_config(EXAMPLE, [*small, *more])
@@ -59,7 +59,7 @@ def trained(files: list[Path], tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 
 def test_the_example_is_valid() -> None:
-    assert load_config(EXAMPLE).training.tasks == {"partons": 1.0, "boson_pt": 0.2}
+    assert load_config(EXAMPLE).training.tasks == {"higgs_jets": 1.0, "top_jets": 1.0, "boson_pt": 0.2}
 
 
 def test_truth_becomes_columns(trained: tuple[Config, RunDir, dict[str, Any]], files: list[Path]) -> None:
@@ -86,7 +86,7 @@ def test_a_small_training_beats_the_better_baseline(trained: tuple[Config, RunDi
     assert json.loads(run.metrics.read_text())["reconstruction"]["higgs"]["truth"]["mass_gev"]["width"] < 30
     assert (run.plots("Reconstruction") / "higgs_mass.png").exists()
     columns = (run.fold(0) / "history.csv").read_text().splitlines()[0].split(",")
-    assert {"partons_loss", "val_partons_accuracy", "val_boson_pt_loss"} <= {*columns} and "accuracy" not in columns
+    assert {"higgs_jets_loss", "val_higgs_jets_accuracy", "val_boson_pt_loss"} <= {*columns} and "accuracy" not in columns
 
 
 def test_what_is_written_into_ntuples(
@@ -150,9 +150,9 @@ def test_positions_are_those_of_the_ntuple_when_jets_are_left_out(files: list[Pa
 def test_a_missing_truth_branch_is_one_sentence(files: list[Path], tmp_path: Path) -> None:
     copy = tmp_path / "ttH.root"
     shutil.copyfile(files[0], copy)
-    config = config_of([copy], tmp_path / "datasets", "data.targets.partons.match=jet_truthmatsch")
+    config = config_of([copy], tmp_path / "datasets", "data.targets.higgs_jets.match=jet_truthmatsch")
     with pytest.raises(InputError, match=r"no branch 'jet_truthmatsch'.*Did you mean 'jet_truthmatch'"):
         convert(config)
-    config = config_of([copy], tmp_path / "datasets", "data.targets.partons.match=nJets")
-    with pytest.raises(InputError, match="match of target 'partons' of 'jets': 'nJets' must give a list of numbers"):
+    config = config_of([copy], tmp_path / "datasets", "data.targets.higgs_jets.match=nJets")
+    with pytest.raises(InputError, match="match of target 'higgs_jets' of 'jets': 'nJets' must give a list of numbers"):
         convert(config)
