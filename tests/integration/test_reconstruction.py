@@ -86,7 +86,9 @@ def test_a_small_training_beats_the_better_baseline(trained: tuple[Config, RunDi
     assert json.loads(run.metrics.read_text())["reconstruction"]["higgs"]["truth"]["mass_gev"]["width"] < 30
     assert (run.plots("Reconstruction") / "higgs_mass.png").exists()
     columns = (run.fold(0) / "history.csv").read_text().splitlines()[0].split(",")
-    assert {"higgs_jets_loss", "val_higgs_jets_accuracy", "val_boson_pt_loss"} <= {*columns} and "accuracy" not in columns
+    assert {"higgs_jets_loss", "val_higgs_jets_accuracy", "val_boson_pt_loss"} <= {
+        *columns
+    } and "accuracy" not in columns
 
 
 def test_what_is_written_into_ntuples(
