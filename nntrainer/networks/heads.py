@@ -98,7 +98,7 @@ def _assignment(name: str, target: Assignment, inputs: ModelInputs, encoded: Enc
 
     objects, mask = encoded.objects[target.collection], inputs.masks[target.collection]
     slots = int(objects.shape[1])
-    vectors = inputs.four_vectors.get(target.collection)
+    vectors = inputs.exact_four_vectors.get(target.collection)
     logits = [_logits(each, block, objects, mask, vectors) for each, block in target.particles.items()]
     chosen = [candidates(block, slots).slots.tolist() for block in target.particles.values()]
     decoded = Decode(chosen, slots, name=f"{name}_decoded")(logits)

@@ -159,23 +159,25 @@ def _largest(values: Any) -> tuple[Any, Any]:
 class Kinematics(keras.layers.Layer):
     """Logarithms of mass and transverse momentum of sums of objects, in units of 100 GeV.
 
+    In float64: the mass of a jet is what cancellation leaves, and another rounding in ONNX Runtime would be seen.
+
     Args:
         sums: for each sum (C, N), which slots it takes for each candidate.
         **options: of a Keras layer.
     """
 
     def __init__(self, sums: Sequence[Sequence[Sequence[bool]]], **options: Any) -> None:
-        super().__init__(**options)
-        self.sums = [np.asarray(each, np.float32) for each in sums]
+        super().__init__(**{**options, "dtype": "float64"})
+        self.sums = [np.asarray(each, np.float64) for each in sums]
 
     def call(self, inputs: Any) -> Any:
         """Return two numbers for each sum.
 
         Args:
-            inputs: (None, N, 4) four-vectors E, px, py, pz in GeV.
+            inputs: (None, N, 4) float64 four-vectors E, px, py, pz in GeV.
 
         Returns:
-            A (None, C, 2 sums) tensor.
+            A (None, C, 2 sums) float32 tensor.
         """
         ops, found = keras.ops, []
         for each in self.sums:
@@ -184,11 +186,11 @@ class Kinematics(keras.layers.Layer):
             mass = ops.square(total[..., 0]) - ops.square(total[..., 3]) - pt
             # Of empty slots, too; below 1 GeV there is nothing to see.
             found += [0.5 * ops.log(ops.maximum(square, 1.0) / 1e4) for square in (mass, pt)]
-        return ops.stack(found, axis=-1)
+        return ops.cast(ops.stack(found, axis=-1), "float32")
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return (None, C, 2 sums)."""
-        return (input_shape[0], len(self.sums[0]), 2 * len(self.sums))
+    def compute_output_spec(self, inputs: Any) -> Any:
+        """Return the shape and type of what ``call`` returns."""
+        return keras.KerasTensor((inputs.shape[0], len(self.sums[0]), 2 * len(self.sums)), dtype="float32")
 
     def get_config(self) -> dict[str, Any]:
         """Return the options."""
