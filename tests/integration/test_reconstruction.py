@@ -30,7 +30,7 @@ BRANCHES = {"nn_higgs_j0": "i4", "nn_higgs_j1": "i4", "nn_higgs_m": "f4", "nn_hi
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return generate(tmp_path_factory.mktemp("ttH"), samples=("ttH",), events=10_000, seed=5)
+    return generate(tmp_path_factory.mktemp("ttH"), samples=("ttH",), events=30_000, seed=5)
 
 
 def config_of(files: list[Path], directory: Path, *more: str) -> Config:
@@ -41,7 +41,7 @@ def config_of(files: list[Path], directory: Path, *more: str) -> Config:
         "preparation={fractions: {train: 0.7, validation: 0.1, test: 0.2}}",
         "training.optimizer={name: adam, learning_rate: 0.004}",
         "training.batch_size=128",
-        "training.epochs=8",
+        "training.epochs=10",
         "training.threads=1",
         "training.tasks={higgs_jets: 1.0, boson_pt: 0.1}",
         "inject.score_seen_events=true",
@@ -141,7 +141,7 @@ def test_positions_are_those_of_the_ntuple_when_jets_are_left_out(files: list[Pa
     (model,) = export(config, run)
     inject([model.path], [str(files[0])], output=tmp_path)
     with uproot.open(files[0]) as file:
-        jets = file["nominal_Loose"].arrays(["jet_eta"], entry_stop=10_000)["jet_eta"]
+        jets = file["nominal_Loose"].arrays(["jet_eta"], entry_stop=30_000)["jet_eta"]
     with uproot.open(tmp_path / f"{files[0].stem}.friend.root") as file:
         slots = file["nominal_Loose_nn/nn_higgs_j1"].array(library="np")
     there = slots >= 0
