@@ -15,12 +15,12 @@ from nntrainer.networks.inputs import Encoded, ModelInputs, Tokens
 class SPANet(ObjectNetwork):
     """A transformer encoder over the objects, from which particles are assigned by symmetric tensor attention.
 
-    Symmetry-preserving attention (SPANet, arXiv 2010.09206; for ttH arXiv 2309.01886), without a branch of its own for
-    each particle: the encoder is shared, and the assignment heads tell the particles apart. Layers are normalised
-    before attention and before the dense layers. Where all collections have four-vectors, each object first gathers
-    what it is to each other one (ln ΔR, ln kT, ln z and ln m², as arXiv 2202.03772 has them): masses of pairs, which
-    attention learns only slowly. Inputs: any number of collections, event features beside them. It classifies, too:
-    from the mean and the maximum over the objects.
+    Paper: Symmetry preserving attention networks, SPANet (arXiv 2010.09206; for ttH arXiv 2309.01886), without a branch
+    of its own for each particle: the encoder is shared, and the assignment heads tell the particles apart. Layers are
+    normalised before attention and before the dense layers. Where all collections have four-vectors, each object first
+    gathers what it is to each other one (ln ΔR, ln kT, ln z and ln m², as arXiv 2202.03772 has them): masses of pairs,
+    which attention learns only slowly. The class comes from the mean and the maximum over the objects.
+    Inputs: any number of collections, event features beside them.
     """
 
     name: Literal["spanet"] = "spanet"
