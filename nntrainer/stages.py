@@ -56,13 +56,20 @@ def evaluate(config: Config, run: RunDir, progress: Progress) -> tuple[str, list
     """Measure the trained models on events they never saw, and draw it."""
     from nntrainer.evaluation.evaluate import evaluate as evaluate_models
 
-    found = evaluate_models(config, run, progress=progress)
-    auc, folds = found["auc"], found["folds"]
-    detail = f"test AUC {auc['test']:.4f} ± {auc['test_error']:.4f}"
-    if len(folds) > 1:
-        each = ", ".join(f"{fold['auc']:.4f}" for fold in folds)
-        detail += f"; folds {each}: mean {auc['folds_mean']:.4f}, spread {auc['folds_spread']:.4f}"
-    return detail, [run.metrics, run.history]
+    metrics = evaluate_models(config, run, progress=progress)
+    told = []
+    if "auc" in metrics:
+        auc, folds = metrics["auc"], metrics["folds"]
+        told.append(f"test AUC {auc['test']:.4f} ± {auc['test_error']:.4f}")
+        if len(folds) > 1:
+            each = ", ".join(f"{fold['auc']:.4f}" for fold in folds)
+            told.append(f"folds {each}: mean {auc['folds_mean']:.4f}, spread {auc['folds_spread']:.4f}")
+    for name, found in metrics.get("reconstruction", {}).items():
+        right = found["network"]["matchable"]
+        told.append(f"{name} right in {100 * right['value']:.1f} ± {100 * right['error']:.1f} % of matchable events")
+    for name, found in metrics.get("regression", {}).items():
+        told.append(f"{name} {found['width']:.3g} wide" + (f" {found['unit']}" if found["unit"] else ""))
+    return "; ".join(told), [run.metrics, run.history]
 
 
 def export(config: Config, run: RunDir, progress: Progress) -> tuple[str, list[Path]]:

@@ -237,7 +237,7 @@ def _sentence(item: Any, location: Location, owner: type[BaseModel] | None) -> s
         tag = context.get("tag")
         allowed = context.get("expected_tags", "")
         if tag is None:
-            return "the key 'name' is required here"
+            return f"the key {context['discriminator']} is required here"
         words = [word.strip(" '") for word in allowed.split(",")]
         return f"'{tag}' is not known; allowed are {allowed}.{nearest(str(tag), words)}"
     message = str(item["msg"]).removeprefix("Value error, ")
@@ -290,7 +290,8 @@ def _model_of(annotation: Any, tag: str | int | None) -> type[BaseModel] | None:
     models = [part for part in _parts(annotation) if isinstance(part, type) and issubclass(part, BaseModel)]
     if tag is None:
         return models[0] if len(models) == 1 else None
-    return next((m for m in models if "name" in m.model_fields and m.model_fields["name"].default == tag), None)
+    fields = [(model, model.model_fields.get("name") or model.model_fields.get("kind")) for model in models]
+    return next((model for model, field in fields if field is not None and field.default == tag), None)
 
 
 def _item_of(annotation: Any) -> Any:

@@ -25,6 +25,7 @@ from nntrainer.config.decision import Fractions as DiscriminantFractions
 from nntrainer.config.expressions import Expression
 from nntrainer.config.observables import AlphaScan, Observables
 from nntrainer.config.registry import MAKERS, NETWORKS, MakerOptions, NetworkOptions, NetworkType
+from nntrainer.config.targets import CLASS, Assignment, Identifier, PairEvaluation, Regression, Target, check_targets
 from nntrainer.config.training import Training
 from nntrainer.errors import ExpressionError, nearest, one_of
 
@@ -77,6 +78,9 @@ class Data(Closed):
     luminosity_ipb: PositiveFloat = Field(1.0, description="Integrated luminosity in inverse picobarns.")
     selection: Formula | None = Field(None, description="Events for which this is true are kept.")
     variables: dict[str, Formula] = Field({}, description="New variables by name, usable in every expression.")
+    targets: dict[Identifier, Target] = Field(
+        {}, description="Truth to learn besides the class, by name: objects of particles, numbers of the event."
+    )
     non_finite: NonFinite = Field(NonFinite(), description="NaN and infinity in features.")
     chunk_events: PositiveInt = Field(100_000, description="Entries read at a time; bounds the memory.")
     directory: Path = Field(Path("datasets"), description="Where dataset files go, under a digest's name.")
@@ -304,6 +308,9 @@ class Evaluation(Closed):
     background_uncertainty: NonNegativeFloat = Field(
         0.0, description="Relative uncertainty of the background in the significance."
     )
+    reconstruction: dict[Identifier, PairEvaluation] = Field(
+        {}, description="How the reconstruction of a particle of data.targets is measured, by the particle's name."
+    )
     discriminants: dict[Name, DiscriminantFractions] = Field(
         {}, description="By class c the fractions f_i of ln(p_c / Σ f_i p_i) over other classes i."
     )
@@ -418,18 +425,73 @@ class Config(Closed):
         self.model.check(self)
         return self
 
+    @model_validator(mode="after")
+    def _learns(self) -> Config:
+        targets = self.data.targets
+        check_targets(targets, self.features.objects, self.data.labels)
+        known = [CLASS, *targets]
+        for task in self.training.tasks:
+            if task not in known:
+                raise ValueError(
+                    f"training.tasks: there is no target '{task}'; tasks are {one_of(known)}.{nearest(task, known)}"
+                )
+        for name, target in self.assignments.items():
+            if self.network_type == "flat":
+                raise ValueError(
+                    f"training.tasks: '{name}' assigns objects of '{target.collection}', and the network "
+                    f"'{self.model.name}' does not tell objects apart; choose one of network_type 'set' or 'graph'"
+                )
+        particles = {name: target for target in self.assignments.values() for name in target.particles}
+        columns = [each.name for each in self.features.spectators + self.features.events]
+        columns += [name for name, target in targets.items() if isinstance(target, Regression)]
+        for name, block in self.evaluation.reconstruction.items():
+            where = f"evaluation.reconstruction.{name}"
+            if name not in particles:
+                raise ValueError(
+                    f"{where}: no task of training.tasks finds this particle; particles are "
+                    f"{one_of(particles) if particles else 'none'}.{nearest(name, particles)}"
+                )
+            tags = [each.name for each in self.features.objects[particles[name].collection].features]
+            for key, given, there in (("tag", block.tag, tags), ("truth_pt", block.truth_pt, columns)):
+                if given is not None and given not in there:
+                    raise ValueError(
+                        f"{where}.{key}: there is no '{given}'; there are {one_of(there)}.{nearest(given, there)}"
+                    )
+        return self
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the network learns the class of an event."""
+        return CLASS in self.training.tasks
+
+    @property
+    def assignments(self) -> dict[str, Assignment]:
+        """The assignments that are learnt, by name."""
+        return {k: v for k, v in self.data.targets.items() if k in self.training.tasks and isinstance(v, Assignment)}
+
+    @property
+    def regressions(self) -> dict[str, Regression]:
+        """The numbers that are learnt, by name."""
+        return {k: v for k, v in self.data.targets.items() if k in self.training.tasks and isinstance(v, Regression)}
+
     def dump(self) -> dict[str, Any]:
         """Return the configuration as plain data, every default spelt out."""
         return self.model_dump(mode="json")
 
     def digest(self) -> str:
         """Return the SHA-256 of what decides the result: everything but where it runs."""
-        return digest({key: value for key, value in self.dump().items() if key != "deploy"})
+        dump = self.dump()
+        # Without targets, everything is as it was before there were any.
+        if not dump["data"]["targets"] and self.training.only_class:
+            del dump["data"]["targets"], dump["training"]["tasks"], dump["evaluation"]["reconstruction"]
+        return digest({key: value for key, value in dump.items() if key != "deploy"})
 
     def data_digest(self) -> str:
         """Return the SHA-256 of what decides the content of the dataset files."""
         dump = self.dump()
         data = {key: value for key, value in dump["data"].items() if key not in ("directory", "chunk_events", "signal")}
+        if not data["targets"]:
+            del data["targets"]  # as before there were any
         for block in dump["features"]["objects"].values():
             block.pop("four_vector")  # a way to read columns, not a column
         return digest([data, dump["features"], dump["preparation"]["feature_makers"]])

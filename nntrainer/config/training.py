@@ -128,6 +128,11 @@ class GradientClipping(Closed):
 class Training(Closed):
     """How the network is trained."""
 
+    tasks: dict[str, PositiveFloat] = Field(
+        {"class": 1.0},
+        min_length=1,
+        description="What is learnt, each with the factor on its loss: 'class' and names of data.targets.",
+    )
     epochs: PositiveInt = Field(20, description="Passes over the training events.")
     batch_size: PositiveInt = Field(1024, description="Events in a batch of one worker.")
     optimizer: Optimizer = Field(Adam(), description="Optimizer and its parameters.")
@@ -145,3 +150,8 @@ class Training(Closed):
         2048, description="Memory in MiB for the events of a worker; if they need more, they are read from disk."
     )
     tensorboard: bool = Field(True, description="Write TensorBoard event files.")
+
+    @property
+    def only_class(self) -> bool:
+        """Whether nothing but the class is learnt, its loss as it is."""
+        return self.tasks == {"class": 1.0}

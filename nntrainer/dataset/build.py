@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from nntrainer.config import Config, Sample
 from nntrainer.config.expressions import Expression
-from nntrainer.config.models import Feature, Objects
-from nntrainer.dataset.schema import schema_of
+from nntrainer.config.models import Objects
+from nntrainer.config.targets import Assignment, Regression
+from nntrainer.dataset.schema import schema_of, slot_fields, value_field
 from nntrainer.errors import ExpressionError, InputError
 
 ENTRY = "entry"
@@ -30,6 +31,8 @@ class Rows:
         objects: for each collection (n, max) columns by name, float32, and ``valid``, bool.
         overflow: for each collection, how many selected events had more objects than are kept.
         non_finite: for each feature, how many NaN or infinite values were replaced.
+        targets: (n,) columns of the truth by name; empty without weight, since ntuples that are scored may have none.
+        places: for each collection with a selection, (n, max) int, where its objects stand among all of the ntuple.
     """
 
     selected: np.ndarray
@@ -39,6 +42,8 @@ class Rows:
     objects: dict[str, dict[str, np.ndarray]]
     overflow: dict[str, int]
     non_finite: dict[str, int]
+    targets: dict[str, np.ndarray] = field(default_factory=dict)
+    places: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def _formulas(config: Config, sample: Sample | None, with_weight: bool) -> list[str]:
@@ -54,6 +59,9 @@ def _formulas(config: Config, sample: Sample | None, with_weight: bool) -> list[
         formulas.append(data.weight)
         if sample is not None and sample.weight:
             formulas.append(sample.weight)
+        for target in data.targets.values():
+            texts = (target.match,) if isinstance(target, Assignment) else (target.expression, target.selection)
+            formulas += [text for text in texts if text]
     return formulas
 
 
@@ -66,7 +74,24 @@ def required_branches(
         config: the configuration.
         sample: the sample whose own selection and weight count, too; None for scoring.
         available: the branches there are; a branch hides a variable's use of the entry number only.
-        with_weight: whether the weight is needed.
+        with_weight: whether the weight and the truth of data.targets are needed.
+
+    Returns:
+        Names of branches in order of first use; those missing in the tree are among them.
+
+    Raises:
+        ExpressionError: variables refer to one another in a circle.
+    """
+    return branches_of(config, _formulas(config, sample, with_weight), available)
+
+
+def branches_of(config: Config, formulas: Iterable[str], available: Iterable[str]) -> list[str]:
+    """Return the branches that formulas need, variables of the configuration followed to their branches.
+
+    Args:
+        config: the configuration.
+        formulas: the formulas.
+        available: the branches there are.
 
     Returns:
         Names of branches in order of first use; those missing in the tree are among them.
@@ -170,7 +195,7 @@ def build(
         config: the configuration.
         arrays: the branches by name, n entries each.
         sample: the sample whose own selection and weight apply, too; None for scoring.
-        with_weight: whether to compute the weight.
+        with_weight: whether to compute the weight and the truth of data.targets.
         start: entry number of the first entry.
         entries: n, where no branch is read.
 
@@ -203,15 +228,24 @@ def build(
         for each in config.features.events + config.features.spectators
     }
     objects, overflow = {}, {}
+    targets: dict[str, np.ndarray] = {}
+    places: dict[str, np.ndarray] = {}
     for name, block in config.features.objects.items():
-        objects[name], longer = _collection(values, name, block, n)
-        overflow[name] = int(np.sum(longer & selected))
+        collection = _Collection(values, name, block, n)
+        objects[name], overflow[name] = collection.columns, int(np.sum(collection.longer & selected))
+        if block.selection:
+            places[name] = collection.places()
+        if with_weight:
+            targets |= _slots(config, name, collection)
+    if with_weight:
+        targets |= _truths(config, values, n)
     non_finite = _mend(config, events, objects, selected)
     for maker in config.preparation.feature_makers:
         made = {key: _single(column) for key, column in maker.make(events, objects).items()}
         non_finite |= _mend(config, made, {}, selected)
         events.update(made)
-    return Rows(selected, _event_number(values, config, n), weight, events, objects, overflow, non_finite)
+    numbers = _event_number(values, config, n)
+    return Rows(selected, numbers, weight, events, objects, overflow, non_finite, targets, places)
 
 
 def _compute(values: _Values, formula: str, where: str) -> Any:
@@ -265,38 +299,94 @@ def _type(array: Any) -> str:
     return text if len(text) < 60 else text[:57] + "..."
 
 
-def _collection(values: _Values, name: str, block: Objects, n: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Pad one collection to (n, max) columns; also return which events had more objects than are kept."""
-    import awkward
+class _Collection:
+    """One collection padded to (n, max) columns.
 
-    keep = None
-    if block.selection:
-        keep = awkward.fill_none(_jagged(values, block.selection, f"selection of '{name}'", n, block.max), False)
-        keep = (keep != 0) & (keep == keep)  # numbers such as a tag of 0 or 1 are truth values, not indices
-    columns: dict[str, np.ndarray] = {}
-    slots: _Slots | None = None
-    first = ""
-    for each in block.features:
-        array = _jagged(values, each.formula, f"feature '{each.name}' of '{name}'", n, block.max)
-        if keep is not None:
+    Args:
+        values: the branches and variables.
+        name: of the collection.
+        block: its configuration.
+        n: number of events.
+
+    Attributes:
+        columns: (n, max) float32 by name, and ``valid``, bool.
+        longer: (n,) bool, events with more objects than are kept.
+    """
+
+    def __init__(self, values: _Values, name: str, block: Objects, n: int) -> None:
+        import awkward
+
+        self._values, self._name, self._block, self._n = values, name, block, n
+        self._keep: Any = None
+        self._slots: _Slots | None = None
+        self._first = ""
+        if block.selection:
+            keep = awkward.fill_none(_jagged(values, block.selection, f"selection of '{name}'", n, block.max), False)
+            self._keep = (keep != 0) & (keep == keep)  # numbers such as a tag of 0 or 1 are truth values, not indices
+        self.columns = {each.name: self.padded(each.formula, f"feature '{each.name}'") for each in block.features}
+        if self._slots is None:
+            raise InputError(f"collection '{name}' has no features")
+        self.columns["valid"] = self._slots.valid
+        self.longer: np.ndarray = self._slots.counts > block.max
+
+    def padded(self, formula: str, what: str) -> np.ndarray:
+        """Return (n, max) float32 of a number of each object, zero in empty slots."""
+
+        return self._padded(_jagged(self._values, formula, f"{what} of '{self._name}'", self._n, self._block.max), what)
+
+    def places(self) -> np.ndarray:
+        """Return (n, max) int64, the position of each object among those of the ntuple."""
+        import awkward
+
+        return self._padded(awkward.local_index(self._keep, axis=1), "the selection").astype(np.int64)
+
+    def _padded(self, array: Any, what: str) -> np.ndarray:
+        import awkward
+
+        if self._keep is not None:
             try:
-                array = array[keep]
+                array = array[self._keep]
             except (ValueError, IndexError):
-                raise _unequal(name, each, "the selection") from None
+                raise _unequal(self._name, what, "the selection") from None
         number = awkward.to_numpy(awkward.num(array, axis=1))
-        if slots is None:
-            slots, first = _Slots(number, block.max), each.name
-        elif not np.array_equal(slots.counts, number):
-            raise _unequal(name, each, f"'{first}'")
-        columns[each.name] = slots.fill(_single(_numbers(awkward.flatten(array, axis=1))))
-    if slots is None:
-        raise InputError(f"collection '{name}' has no features")
-    columns["valid"] = slots.valid
-    return columns, slots.counts > block.max
+        if self._slots is None:
+            self._slots, self._first = _Slots(number, self._block.max), what
+        elif not np.array_equal(self._slots.counts, number):
+            raise _unequal(self._name, what, self._first)
+        return self._slots.fill(_single(_numbers(awkward.flatten(array, axis=1))))
 
 
-def _unequal(name: str, each: Feature, other: str) -> InputError:
-    return InputError(f"collection '{name}': '{each.name}' has other numbers of objects in an event than {other}")
+def _slots(config: Config, name: str, collection: _Collection) -> dict[str, np.ndarray]:
+    """Return (n,) int8 columns: where the objects of particles are; of several with the same id, the first one."""
+    columns: dict[str, np.ndarray] = {}
+    for title, target in config.data.targets.items():
+        if not isinstance(target, Assignment) or target.collection != name:
+            continue
+        match, valid = collection.padded(target.match, f"match of target '{title}'"), collection.columns["valid"]
+        for particle, block in target.particles.items():
+            for column, each in zip(slot_fields(particle, len(block.ids)), block.ids, strict=True):
+                found = (match == each) & valid
+                columns[column] = np.where(found.any(axis=1), found.argmax(axis=1), -1).astype(np.int8)
+    return columns
+
+
+def _truths(config: Config, values: _Values, n: int) -> dict[str, np.ndarray]:
+    """Return (n,) float32 columns with the numbers to learn, NaN where there is no truth."""
+    columns: dict[str, np.ndarray] = {}
+    for name, target in config.data.targets.items():
+        if isinstance(target, Regression):
+            truth = _single(_flat(values, target.expression, f"target '{name}'", n))
+            there = np.isfinite(truth)
+            if target.selection:
+                chosen = _flat(values, target.selection, f"selection of target '{name}'", n)
+                there &= (chosen != 0) & (chosen == chosen)
+            columns[value_field(name)] = np.where(there, truth, np.float32(np.nan))
+    return columns
+
+
+def _unequal(name: str, what: str, other: str) -> InputError:
+    what, other = (each.removeprefix("feature ") for each in (what, other))
+    return InputError(f"collection '{name}': {what} has other numbers of objects in an event than {other}")
 
 
 def _jagged(values: _Values, formula: str, where: str, n: int, slots: int) -> Any:

@@ -199,6 +199,7 @@ def _tables(
         "label": np.full(n, config.data.labels.index(sample.label)),
         "weight": chosen(rows.weight) if rows.weight is not None else np.zeros(n),
         **{name: chosen(column) for name, column in rows.events.items()},
+        **{name: chosen(column) for name, column in rows.targets.items()},
     }
     objects = {
         name: {column_name: chosen(rows.objects[name][column_name]) for column_name in block.dtype().names or ()}

@@ -9,6 +9,7 @@ import numpy as np
 
 from nntrainer.config import Config
 from nntrainer.config.models import Feature
+from nntrainer.config.targets import Regression
 from nntrainer.errors import ConfigError
 
 
@@ -73,6 +74,29 @@ def made_fields(config: Config) -> tuple[Field, ...]:
     return tuple(Field(name, "f4", unit, text) for maker in makers for name, unit, text in maker.outputs())
 
 
+def slot_fields(particle: str, ids: int) -> list[str]:
+    """Return the columns with the slots of a particle's objects."""
+    return [f"target_{particle}_{position}" for position in range(ids)]
+
+
+def value_field(name: str) -> str:
+    """Return the column with the truth of a regression."""
+    return f"target_{name}"
+
+
+def target_fields(config: Config) -> tuple[Field, ...]:
+    """Return the columns of the truth: int8 slots of objects, -1 where there is none; float32 numbers, NaN for none."""
+    fields: list[Field] = []
+    for name, target in config.data.targets.items():
+        if isinstance(target, Regression):
+            fields.append(Field(value_field(name), "f4", target.unit, target.description))
+            continue
+        for particle, block in target.particles.items():
+            for column, each in zip(slot_fields(particle, len(block.ids)), block.ids, strict=True):
+                fields.append(Field(column, "i1", "", f"slot in {target.collection} with match {each}, -1 for none"))
+    return tuple(fields)
+
+
 def schema_of(config: Config) -> Schema:
     """Return the schema of a configuration's dataset files.
 
@@ -80,17 +104,20 @@ def schema_of(config: Config) -> Schema:
         config: the configuration.
 
     Returns:
-        The columns: bookkeeping, features, spectators, made features; and the collections.
+        The columns: bookkeeping, features, spectators, made features, targets; and the collections.
 
     Raises:
         ConfigError: two columns would have the same name.
     """
     features = config.features
     events = BOOKKEEPING + _fields(features.events) + _fields(features.spectators) + made_fields(config)
+    events += target_fields(config)
     schema = Schema(events, _objects(config))
     if "events" in schema.objects:
         raise ConfigError("features.objects: no collection can be called 'events'; give it another name")
-    tables = {"features.events, features.spectators and preparation.feature_makers": [f.name for f in events]}
+    tables = {
+        "features.events, features.spectators, preparation.feature_makers and data.targets": [f.name for f in events]
+    }
     tables |= {
         f"features.objects.{k}.features": ["valid", *(f.name for f in v.fields)] for k, v in schema.objects.items()
     }

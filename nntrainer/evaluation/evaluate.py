@@ -15,6 +15,7 @@ from nntrainer.evaluation import metrics
 from nntrainer.evaluation.decide import binned, discriminants
 from nntrainer.evaluation.figures import NUMBERS, configured_dataset, reporting_weights, style_of
 from nntrainer.evaluation.predict import Scores, scores
+from nntrainer.evaluation.reconstruction import measure_reconstruction
 from nntrainer.files import write_json, write_text
 from nntrainer.plots import evaluation as plots
 from nntrainer.plots import folds as fold_plots
@@ -45,7 +46,9 @@ def evaluate(config: Config, run: RunDir, *, progress: Progress | None = None) -
         save(figure, run.plots("Validation") / name)
     progress.advance(1)
     with configured_dataset(config) as dataset:
-        result = _measure(config, run, dataset, scores(config, run, dataset), progress)
+        found = scores(config, run, dataset)
+        result = _measure(config, run, dataset, found, progress) if config.classifies else {}
+        result |= measure_reconstruction(config, run, dataset, found)
     progress.finish()
     result["history"] = history
     if (inputs := run.plots("Inputs") / NUMBERS).exists():

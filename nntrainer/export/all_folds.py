@@ -195,7 +195,8 @@ def write(folder: Path, k: int, inputs: Inputs, tolerance: float) -> tuple[Path,
         tolerance: the largest difference allowed.
 
     Returns:
-        The file and the largest difference of any output to that of the file of the event's fold.
+        The file and the largest difference of any output to that of the file of the event's fold, relative to its
+        largest value where that is above one.
 
     Raises:
         ExportError: the models do not fit together, or the outputs differ.
@@ -231,7 +232,7 @@ def _difference(joined: Path, folds: Sequence[Path], inputs: Inputs) -> float:
     for fold, path in enumerate(folds):
         rows = np.flatnonzero(fold_of(numbers, len(folds)) == fold)
         for mine, theirs in zip(found, run(path, {name: array[rows] for name, array in inputs.items()}), strict=True):
-            gap = np.abs(mine[rows].astype(np.float64) - theirs)
+            gap = np.abs(mine[rows].astype(np.float64) - theirs) / max(1.0, float(np.max(np.abs(theirs), initial=0.0)))
             worst = float(np.max([worst, np.max(gap, initial=0.0)]))
     return worst
 

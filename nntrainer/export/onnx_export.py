@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,8 @@ from nntrainer.dataset.store import open_store
 from nntrainer.errors import ExportError, MissingDependencyError
 from nntrainer.export import all_folds
 from nntrainer.export.parity import largest_difference
-from nntrainer.networks.model import load_model
+from nntrainer.networks.heads import outputs
+from nntrainer.networks.model import load_model, named
 from nntrainer.progress import Progress, silent
 from nntrainer.provenance import git_commit
 
@@ -122,7 +123,7 @@ def _export_fold(config: Config, run: RunDir, fold: int, dataset: Dataset) -> Ex
 
 
 def to_onnx(model: Any) -> Any:
-    """Return a Keras model as ONNX, inputs under their own names, one output ``scores``, any batch size.
+    """Return a Keras model as ONNX, inputs and outputs under their own names, any batch size.
 
     Args:
         model: the Keras model, its inputs named.
@@ -147,11 +148,14 @@ def to_onnx(model: Any) -> Any:
     @tf.function(input_signature=signature)
     def call(*tensors: Any) -> dict[str, Any]:
         values = {tensor.name: value for tensor, value in zip(model.inputs, tensors, strict=True)}
-        return {"scores": tf.identity(model(values, training=False))}
+        return {name: tf.identity(each) for name, each in named(model(values, training=False)).items()}
 
     handlers: dict[str, Any] = {"SelectV2": (_where, [])}
     proto, _ = tf2onnx.convert.from_function(call, input_signature=signature, opset=OPSET, custom_op_handlers=handlers)
-    _rename(proto, proto.graph.output[0].name, "scores")
+    # TensorFlow returns what a dictionary holds in the order of its keys.
+    outputs = [each.name for each in proto.graph.output]
+    for old, name in zip(outputs, sorted(named(model.output)), strict=True):
+        _rename(proto, old, name)
     for given in list(proto.graph.input):
         _rename(proto, given.name, given.name.removesuffix(":0"))
     names, wanted = {given.name for given in proto.graph.input}, {t.name for t in model.inputs}
@@ -198,7 +202,8 @@ def metadata(config: Config, fold: int, dataset: Dataset) -> dict[str, Any]:
             "events": columns(wanted.events),
             "objects": {name: {"max": b.max, "fields": columns(b.fields)} for name, b in wanted.objects.items()},
         },
-        "outputs": [config.data.signal_label] if len(labels) == 2 else labels,
+        "outputs": ([config.data.signal_label] if len(labels) == 2 else labels) if config.classifies else [],
+        **({} if config.training.only_class else {"decoded": [asdict(each) for each in outputs(config)]}),
         "fold_rule": rule(config, fold),
         "config": config.dump(),
         "config_digest": config.digest(),

@@ -79,7 +79,17 @@ class _Scorer:
 
     def branches(self) -> dict[str, np.dtype[Any]]:
         """The new branches with their types."""
-        return {name: np.dtype("f4") for name in self.scores} | {self.fold: np.dtype("i4")}
+        scores = {name: np.dtype("f4") for name in self.scores} | {self.fold: np.dtype("i4")}
+        return scores | {name: np.dtype(each["dtype"]) for each in self.decoded for name in self.columns_of(each)}
+
+    @property
+    def decoded(self) -> tuple[dict[str, Any], ...]:
+        """What is decoded beside the scores."""
+        return self.ensemble.decoded
+
+    def columns_of(self, output: Mapping[str, Any]) -> list[str]:
+        """Return the branches of something decoded."""
+        return [f"{self.branch}_{end}" for end in output["columns"]]
 
     def required(self, tree: NtupleTree) -> list[str]:
         """Return the branches that the features need."""
@@ -102,7 +112,23 @@ class _Scorer:
         count.scored += int((scores.fold != NO_FOLD).sum())
         count.seen += int(scores.left_out.sum())
         new = dict(zip(self.scores, np.ascontiguousarray(scores.values.T), strict=True))
+        for each in self.decoded:
+            values = scores.decoded[each["name"]]
+            if values.dtype.kind == "i":
+                # Where a selection leaves objects out, slots are not positions in the ntuple.
+                values = _positions(values, rows.places.get(each["collection"]))
+            else:
+                values[scores.fold == NO_FOLD] = self.default
+            new |= dict(zip(self.columns_of(each), np.ascontiguousarray(values.T), strict=True))
         return new | {self.fold: scores.fold}
+
+
+def _positions(slots: np.ndarray, places: np.ndarray | None) -> np.ndarray:
+    """Return (n, k) int32, where objects in slots stand among all objects of the ntuple; -1 stays."""
+    if places is None:
+        return slots
+    found = np.take_along_axis(places, np.maximum(slots, 0).astype(np.int64), axis=1)
+    return np.where(slots < 0, -1, found).astype(np.int32)
 
 
 @dataclass
@@ -172,7 +198,9 @@ def inject(
         mode: ``friend``, ``copy`` (everything is written again) or ``inplace`` (branches are added to a copy of the
             bytes); like the following ones, that of the configuration if absent.
         branch: prefix of the score branches ``<branch>_score``, or ``<branch>_<label>`` for several classes;
-            ``<branch>_fold`` tells which model gave the score (-1: none).
+            ``<branch>_fold`` tells which model gave the score (-1: none). Of a particle that the network finds:
+            ``<branch>_<particle>_j0`` … (int32, where its objects stand in the ntuple; -1: none), ``_prob``, ``_m``
+            and ``_pt``; of a regression ``<branch>_<regression>``.
         suffix: suffix of a friend tree's name.
         default: score of events outside the selection, and with fractions of events that the model has seen.
         threads: threads that score; 0 for all cores.
@@ -369,4 +397,14 @@ def _provenance(scorer: _Scorer, file: str) -> dict[str, Any]:
         "model_version": first.get("version"),
         "git_commit": git_commit(),
         "default": scorer.default,
+        **({"branches": _told(scorer)} if scorer.decoded else {}),
+    }
+
+
+def _told(scorer: _Scorer) -> dict[str, dict[str, str]]:
+    """Return unit and description of each branch that is no score."""
+    return {
+        name: {"unit": each["unit"], "description": each["description"]}
+        for each in scorer.decoded
+        for name in scorer.columns_of(each)
     }

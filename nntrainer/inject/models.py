@@ -57,6 +57,11 @@ class Ensemble:
         names = tuple(self.models[0].metadata["outputs"])
         return ("score",) if len(names) == 1 else names
 
+    @property
+    def decoded(self) -> tuple[dict[str, Any], ...]:
+        """What the models give beside scores: name, columns, dtype, unit, description, collection of each output."""
+        return tuple(self.models[0].metadata.get("decoded", ()))
+
 
 def load_ensembles(paths: Sequence[Path], threads: int = 0) -> list[Ensemble]:
     """Load exported models of one training or of several, all folds of each.
@@ -195,5 +200,10 @@ def _check_shape(model: Model, config: Config) -> None:
     if found != expected:
         raise InjectError(f"{model.path}: the model takes {found}, and its configuration makes {expected}")
     outputs = {given.name: list(given.shape[1:]) for given in model.session.get_outputs()}
-    if outputs != {"scores": [len(model.metadata["outputs"])]}:
-        raise InjectError(f"{model.path}: the model gives {outputs}, and its metadata name {model.metadata['outputs']}")
+    scores, decoded = model.metadata["outputs"], model.metadata.get("decoded", ())
+    wanted_outputs = {"scores": [len(scores)]} if scores else {}
+    for each in decoded:
+        wanted_outputs[each["name"]] = [len(each["columns"])] if each["dtype"] == "i4" else []
+    if outputs != wanted_outputs:
+        named = [*scores, *(each["name"] for each in decoded)]
+        raise InjectError(f"{model.path}: the model gives {outputs}, and its metadata name {named}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -25,11 +25,13 @@ class Scores:
         values: (n, outputs) float32; NaN where there is no score.
         fold: (n,) int32, the fold of the model that gave the score; -1 where there is none.
         left_out: (n,) bool, selected entries without a score because the model has seen them.
+        decoded: for each output beside the scores (n, columns); -1 or NaN where there is none.
     """
 
     values: np.ndarray
     fold: np.ndarray
     left_out: np.ndarray
+    decoded: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def score(
@@ -56,7 +58,10 @@ def score(
         The scores.
     """
     n = len(event_number)
-    values = np.full((n, len(ensemble.outputs)), np.nan, np.float32)
+    columns = {"scores": np.full((n, len(ensemble.outputs)), np.nan, np.float32)} if ensemble.outputs else {}
+    for each in ensemble.decoded:
+        dtype = np.dtype(each["dtype"])
+        columns[each["name"]] = np.full((n, len(each["columns"])), -1 if dtype.kind == "i" else np.nan, dtype)
     fold = np.full(n, NO_FOLD, np.int32)
     for model in ensemble.models:
         if model.holds_all:
@@ -68,13 +73,15 @@ def score(
             mine = selected
         rows = np.flatnonzero(mine)
         batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
-        scored = ensemble.workers.map(partial(_batch, model, inputs), batches)
-        for take, result in zip(batches, scored, strict=True):
-            values[take] = result
+        scored = ensemble.workers.map(partial(_batch, model, inputs, list(columns)), batches)
+        for take, results in zip(batches, scored, strict=True):
+            for column, result in zip(columns.values(), results, strict=True):
+                column[take] = result.reshape(len(take), -1)
         fold[rows] = fold_of(event_number[rows], model.rule["k"]) if model.holds_all else model.rule["fold"]
-    return Scores(values, fold, selected & (fold == NO_FOLD))
+    values = columns.pop("scores", np.zeros((n, 0), np.float32))
+    return Scores(values, fold, selected & (fold == NO_FOLD), columns)
 
 
-def _batch(model: Model, inputs: Mapping[str, np.ndarray], take: np.ndarray) -> np.ndarray:
-    """Return the scores of some entries, (n, outputs)."""
-    return np.asarray(model.session.run(["scores"], {name: array[take] for name, array in inputs.items()})[0])
+def _batch(model: Model, inputs: Mapping[str, np.ndarray], names: list[str], take: np.ndarray) -> list[np.ndarray]:
+    """Return some outputs of some entries, (n,) or (n, columns) each."""
+    return list(model.session.run(names, {name: array[take] for name, array in inputs.items()}))

@@ -26,9 +26,10 @@ class Range:
 
 @dataclass(frozen=True)
 class Scaling:
-    """The scaling of every input: ``events`` and each object collection, by name."""
+    """The scaling of every input: ``events`` and each object collection, by name; and of targets to regress."""
 
     ranges: dict[str, Range]
+    targets: dict[str, Range] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ class ModelInputs:
         four_vectors: for each collection that says what makes them a (None, max, 4) tensor of E, px, py, pz in GeV,
             not scaled, zero in invalid slots.
         names: for each collection the names of its features, in order.
+        exact_four_vectors: the four-vectors in float64, for collections of which objects are assigned to particles.
+        gev: for these the unit of their momenta in GeV.
         outputs: how many numbers score the classes: one for two, else one a class.
         config: the configuration.
     """
@@ -92,6 +95,8 @@ class ModelInputs:
     masks: dict[str, Any] = field(default_factory=dict)
     four_vectors: dict[str, Any] = field(default_factory=dict)
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    exact_four_vectors: dict[str, Any] = field(default_factory=dict)
+    gev: dict[str, float] = field(default_factory=dict)
     outputs: int = 1
     config: Any = None
 

@@ -14,7 +14,7 @@ from nntrainer.config.models import FourVector
 from nntrainer.config.registry import NetworkOptions
 from nntrainer.dataset.schema import ObjectSchema, network_inputs
 from nntrainer.errors import ConfigError, one_of
-from nntrainer.networks import layers
+from nntrainer.networks import heads, layers
 from nntrainer.networks.inputs import ModelInputs, Range, Scaling
 
 SCORES = "scores"
@@ -32,18 +32,24 @@ def build_model(config: Config, scaling: Scaling, seed: int) -> Any:
     Returns:
         A Keras model with float32 inputs ``events`` (F,) where there are event features, and ``<collection>``
         (max, F) and ``<collection>_valid`` (max,) for each collection. Its output ``scores`` is P(signal),
-        shape (1,), for two labels, and the probabilities in label order for more.
+        shape (1,), for two labels, and the probabilities in label order for more. With more tasks than the class the
+        outputs are a dictionary, see :mod:`nntrainer.networks.heads`.
     """
     import keras
 
     keras.utils.set_random_seed(seed)
     tensors, inputs = _inputs(config, scaling)
     encoded = config.model.encode(inputs)
-    logits = encoded.logits
-    if logits is None:
-        logits = keras.layers.Dense(inputs.outputs, name="logits")(encoded.event)
-    scores = keras.layers.Activation("sigmoid" if len(config.data.labels) == 2 else "softmax", name=SCORES)(logits)
-    model = keras.Model(tensors, scores, name=config.model.name)
+    outputs: dict[str, Any] = {}
+    if config.classifies:
+        logits = encoded.logits
+        if logits is None:
+            logits = keras.layers.Dense(inputs.outputs, name="logits")(encoded.event)
+        binary = len(config.data.labels) == 2
+        outputs[SCORES] = keras.layers.Activation("sigmoid" if binary else "softmax", name=SCORES)(logits)
+    outputs |= heads.add(config, inputs, encoded)
+    model = keras.Model(tensors, outputs[SCORES] if [*outputs] == [SCORES] else outputs, name=config.model.name)
+    heads.set_ranges(model, config, scaling)
     for name, fitted in scaling.ranges.items():
         model.get_layer(f"{name}_scale").set_weights([fitted.mean, fitted.scale])
     return model
@@ -58,6 +64,11 @@ def logits_model(model: Any) -> Any:
         model.get_layer(SCORES).input,
         name=f"{model.name}_logits",
     )
+
+
+def named(outputs: Any) -> dict[str, Any]:
+    """Return the outputs of a Keras model by name; where there is one, it is ``scores``."""
+    return dict(outputs) if isinstance(outputs, dict) else {"scores": outputs}
 
 
 def check_model(config: Config) -> None:
@@ -126,8 +137,14 @@ def _inputs(config: Config, scaling: Scaling) -> tuple[dict[str, Any], ModelInpu
         inputs.objects[name] = Masked(name=f"{name}_masked")([objects, mask])
         inputs.names[name] = tuple(field.name for field in block.fields)
         if (vector := config.features.objects[name].four_vector) is not None:
-            make = FourVectors(**_columns(vector, name, block), name=f"{name}_four_vectors")
+            columns = _columns(vector, name, block)
+            make = FourVectors(**columns, name=f"{name}_four_vectors")
             inputs.four_vectors[name] = make([tensors[name], mask])
+            if any(target.collection == name for target in config.assignments.values()):
+                # In float64: the mass of some objects is a small difference of large numbers.
+                exact = FourVectors(**columns, dtype="float64", name=f"{name}_exact_four_vectors")
+                inputs.exact_four_vectors[name] = exact([tensors[name], mask])
+                inputs.gev[name] = columns["gev"]
     return tensors, inputs
 
 

@@ -22,17 +22,24 @@ def history(history: Columns | Mapping[str, Columns]) -> dict[str, Figure]:
     """Draw loss, accuracy and learning rate against the epoch, in training and validation.
 
     Args:
-        history: the columns epoch, loss, val_loss, accuracy, val_accuracy, learning_rate, or these for each
-            fold by its name; a quantity that no fold has is not drawn.
+        history: the columns epoch, loss, val_loss, accuracy, val_accuracy, learning_rate, and ``<task>_loss`` and
+            ``<task>_accuracy`` of several tasks; or these for each fold by its name; a quantity that no fold has is not
+            drawn.
 
     Returns:
         Figures by the name of the quantity.
     """
     nested = all(isinstance(value, Mapping) for value in history.values())
     folds: Mapping[str, Any] = history if nested else {"": history}
+    tasks = dict.fromkeys(name for columns in folds.values() for name in columns)
+    more = {
+        name: name.replace("_", " ")
+        for name in tasks
+        if name.endswith(("_loss", "_accuracy")) and not name.startswith("val_") and name not in QUANTITIES
+    }
     return {
         name: _curves(folds, name, title)
-        for name, title in QUANTITIES.items()
+        for name, title in (QUANTITIES | more).items()
         if any(name in columns for columns in folds.values())
     }
 

@@ -7,7 +7,7 @@ import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
 import numpy as np
@@ -29,11 +29,13 @@ class TrainingData:
         inputs: the network's inputs by name, float32, first axis the events.
         target: (n,) float32 1 for signal and 0 else with two labels, int32 class index with more.
         weight: (n,) float32 with mean 1 over all events of the set.
+        more: the truth of other tasks than the class by name, see ``nntrainer.training.tasks.targets_of``.
     """
 
     inputs: dict[str, np.ndarray]
     target: np.ndarray
     weight: np.ndarray
+    more: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def events(self) -> int:
@@ -41,13 +43,14 @@ class TrainingData:
         return len(self.target)
 
     def arrays(self) -> list[np.ndarray]:
-        """Return the inputs, in their order, the target and the weight."""
-        return [*self.inputs.values(), self.target, self.weight]
+        """Return the inputs, in their order, the truth of other tasks, the target and the weight."""
+        return [*self.inputs.values(), *self.more.values(), self.target, self.weight]
 
     def like(self, arrays: Sequence[np.ndarray]) -> TrainingData:
         """Return other events from what ``arrays`` would return for them."""
-        *inputs, target, weight = arrays
-        return TrainingData(dict(zip(self.inputs, inputs, strict=True)), target, weight)
+        *others, target, weight = arrays
+        inputs = dict(zip(self.inputs, others[: len(self.inputs)], strict=True))
+        return TrainingData(inputs, target, weight, dict(zip(self.more, others[len(self.inputs) :], strict=True)))
 
 
 def joined(pieces: Sequence[TrainingData]) -> TrainingData:

@@ -16,6 +16,7 @@ from nntrainer.dataset.weights import WeightSums
 from nntrainer.errors import TrainingError
 from nntrainer.networks.inputs import Scaling, ScalingFit
 from nntrainer.training.events import Events, InMemory, OnDisk, TrainingData
+from nntrainer.training.tasks import target_columns, target_names, targets_of
 
 READ_EVENTS = 32_768
 """Events read at a time."""
@@ -73,22 +74,24 @@ def load_training_data(config: Config, fold: int, rank: int = 0, size: int = 1, 
         fits = (length * len(parts) + validated) * event <= memory
         train: dict[int, Events] = {part: InMemory(length) if fits else OnDisk() for part in parts}
         validation: Events = InMemory(validated) if fits else OnDisk()
-        fit = ScalingFit(config.preparation.scaling)
+        fit, fit_targets = ScalingFit(config.preparation.scaling), ScalingFit("standard")
         seen = {"train": 0, "validation": 0}
-        fields = [*DECIDES, *(field.name for field in network_inputs(config).events)]
+        fields = [*DECIDES, *(field.name for field in network_inputs(config).events), *target_columns(config)]
         for sample, events, objects in dataset.pieces(READ_EVENTS, fields, list(config.features.objects)):
-            inputs = network_arrays(config, events, objects)
+            inputs, more = network_arrays(config, events, objects), targets_of(config, events)
             for role, rows in _roles(config, fold, events).items():
                 if role == "train":
                     fit.add({name: array[rows] for name, array in inputs.items()})
+                    fit_targets.add(_numbers(config, more, rows))
                     places = [(part, count, store, length) for part, store in train.items()]
                 else:
                     places = [(rank, size, validation, validated)]
                 for part, every, store, most in places:
                     take = rows[(part - seen[role]) % every :: every][: most - store.events]
-                    store.append(_data(config, sums[role], sample, inputs, events, take))
+                    store.append(_data(config, sums[role], sample, inputs, more, events, take))
                 seen[role] += len(rows)
-    return FoldData(train, validation, fit.scaling(), identity, None if fits else memory // BUFFERS // event)
+    scaling = Scaling(fit.scaling().ranges, fit_targets.scaling().ranges)
+    return FoldData(train, validation, scaling, identity, None if fits else memory // BUFFERS // event)
 
 
 def data_identity(dataset: Dataset) -> str:
@@ -130,7 +133,13 @@ def _roles(config: Config, fold: int, events: np.ndarray) -> dict[str, np.ndarra
 
 
 def _data(
-    config: Config, sums: WeightSums, sample: int, inputs: Inputs, events: np.ndarray, rows: np.ndarray
+    config: Config,
+    sums: WeightSums,
+    sample: int,
+    inputs: Inputs,
+    more: dict[str, np.ndarray],
+    events: np.ndarray,
+    rows: np.ndarray,
 ) -> TrainingData:
     label = events["label"][rows].astype(np.int64)
     weight = sums.weights(events["weight"][rows], label, np.full(len(rows), sample))
@@ -138,21 +147,29 @@ def _data(
         target = label.astype(np.int32)
     else:
         target = (label == config.data.labels.index(config.data.signal_label)).astype(np.float32)
-    return TrainingData({name: array[rows] for name, array in inputs.items()}, target, weight.astype(np.float32))
+    inputs, more = ({name: array[rows] for name, array in each.items()} for each in (inputs, more))
+    return TrainingData(inputs, target, weight.astype(np.float32), more)
+
+
+def _numbers(config: Config, more: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Return (events, 1) of each regression, those of the rows that have a truth."""
+    values = {name: more[name][rows] for name in config.regressions}
+    return {name: each[np.isfinite(each), np.newaxis] for name, each in values.items()}
 
 
 def _event_bytes(config: Config) -> int:
     """Return the size of an event with its target and its weight."""
     wanted = network_inputs(config)
     numbers = len(wanted.events) + sum(block.max * (len(block.fields) + 1) for block in wanted.objects.values())
-    return 4 * (numbers + 2)
+    return 4 * (numbers + len(target_names(config)) + 2)
 
 
 def _check(config: Config, fold: int, events: int, train: np.ndarray, validation: int) -> None:
     labels = config.data.labels
-    if len(labels) < 2:
+    if len(labels) < 2 and config.classifies:
         raise TrainingError(
-            f"data.samples have only the label '{labels[0]}'; a training needs samples with two labels or more"
+            f"data.samples have only the label '{labels[0]}'; a training needs samples with two labels or more, or "
+            "training.tasks without 'class'"
         )
     if not validation:
         raise TrainingError(

@@ -41,6 +41,8 @@ def training_digest(config: Config, fold: int, identity: str) -> str:
         for key, value in dump["training"].items()
         if key not in ("tensorboard", "threads", "checkpoint_every")
     }
+    if config.training.only_class:
+        del training["tasks"]  # as before there were any others
     decides = [config.seed, config.data_digest(), config.data.signal_label]
     return digest([*decides, dump["preparation"], dump["model"], training, fold, identity])
 
@@ -147,6 +149,8 @@ class _Training:
             found = checkpoint.load(self.checkpoint_file, self.digest, self.steps.variables)
             if found is not None:
                 self.state, self.best = found
+            elif self.steps.terms != len(self.state.sums):
+                self.state.sums = [0.0] * self.steps.terms
             text = self.state.to_json()
         text = self.workers.from_chief(text)
         self.state = State.from_json(text or "")
@@ -200,8 +204,10 @@ class _Training:
         state, options = self.state, self.options
         last_rate = float(np.asarray(self.steps.optimizer.learning_rate.value))
         self.steps.synchronise()
-        loss, accuracy = self._means(np.array(state.sums), "training")
-        val_loss, val_accuracy = self._means(self.steps.validate(self.validation), "validation")
+        trained = self.workers.total(np.array(state.sums))
+        validated = self.workers.total(self.steps.validate(self.validation))
+        loss, accuracy = self._means(trained, "training")
+        val_loss, val_accuracy = self._means(validated, "validation")
         improved = state.stopping.update(
             val_loss, state.epoch, options.early_stopping.min_delta if options.early_stopping else 0.0
         )
@@ -219,9 +225,13 @@ class _Training:
             "seconds": round(state.epoch_seconds + time.perf_counter() - start, 3),
             "events_per_s": round(self.events_per_epoch / max(state.train_seconds, 1e-9), 1),
         }
+        if not self.config.training.only_class:
+            del row["accuracy"], row["val_accuracy"]  # of the class, if it is one of the tasks
+            row |= self.steps.columns(trained) | self.steps.columns(validated, "val_")
         state.history.append(row)
         state.epoch += 1
-        state.step, state.sums, state.train_seconds, state.epoch_seconds = 0, [0.0, 0.0, 0.0], 0.0, 0.0
+        state.step, state.sums = 0, [0.0] * self.steps.terms
+        state.train_seconds, state.epoch_seconds = 0.0, 0.0
         patience = options.early_stopping.patience if options.early_stopping else math.inf
         state.finished = state.epoch >= options.epochs or state.stopping.waited >= patience
         if self.workers.chief:
@@ -240,7 +250,7 @@ class _Training:
             plateau.waited = 0
 
     def _means(self, sums: np.ndarray, what: str) -> tuple[float, float]:
-        loss, correct, weight = self.workers.total(sums)
+        loss, correct, weight = sums[:3]
         if not math.isfinite(loss) or weight <= 0:
             reason = f"loss is {loss}" if weight > 0 else f"sum of weights is {weight}"
             raise TrainingError(

@@ -32,8 +32,11 @@ def write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
         path: the file.
         history: the rows.
     """
+    # A task of which one epoch's events have no truth has no column in its row.
+    more = dict.fromkeys(name for row in history for name in row if name not in COLUMNS)
+    columns = [name for name in COLUMNS if not history or name in history[0]] + list(more)
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, restval="nan", lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
     write_text(path, text.getvalue())

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from nntrainer.config import Config
+from nntrainer.config.targets import CLASS
+from nntrainer.networks.heads import task_model
 from nntrainer.networks.model import logits_model
 from nntrainer.threads import cores
 from nntrainer.training.distributed import Workers
 from nntrainer.training.events import ALIGNMENT, Events, TrainingData
 from nntrainer.training.optimizers import build_optimizer, clipped, update
+from nntrainer.training.tasks import Tasks, target_names
 
 EVALUATION_BATCH = 8192
 SLICE_EVENTS = 64
@@ -39,14 +42,17 @@ class Steps:
         self.model = model
         self.optimizer = build_optimizer(config.training.optimizer)
         self.optimizer.build(model.trainable_variables)
-        self._logits = logits_model(model)
+        only_class = config.training.only_class
+        self._logits = logits_model(model) if only_class else task_model(config, model)
+        self._tasks = None if only_class else Tasks(config, model, self._losses, self._correct)
+        self.terms = self._tasks.terms if self._tasks else 3
         self._binary = len(config.data.labels) == 2
         self._clipping = config.training.gradient_clipping
         self._workers = workers
         self._bounds = _slices(model, batch)
         self._held: tuple[TrainingData | None, Any] = None, None
-        data = _specifications(model, self._binary)
-        rates, sums = tf.TensorSpec([None], tf.float32), tf.TensorSpec([3], tf.float64)
+        data = _specifications(model, config)
+        rates, sums = tf.TensorSpec([None], tf.float32), tf.TensorSpec([self.terms], tf.float64)
         self._run = tf.function(
             self._steps, input_signature=[data, tf.TensorSpec([None, batch], tf.int64), rates, sums], autograph=False
         )
@@ -70,12 +76,13 @@ class Steps:
 
         Returns:
             The sums with these batches: weight·loss, weight·correct and weight; the loss without penalties on kernels.
+            With several tasks the same three of each follow.
         """
         return list(self._run(self._tensors(data), order, rates.astype(np.float32), np.array(sums)).numpy().tolist())
 
     def validate(self, events: Events) -> np.ndarray:
         """Return the same sums over validation events."""
-        sums = np.zeros(3)
+        sums = np.zeros(self.terms)
         for data in events.pieces():
             rows = np.arange(data.events)
             full = len(rows) // EVALUATION_BATCH * EVALUATION_BATCH
@@ -135,14 +142,14 @@ class Steps:
         inputs, target, weight = events
         with tf.GradientTape() as tape:
             logits = self._logits(inputs, training=True)
-            losses = self._losses(logits, target)
+            losses, report = self._judged(logits, target, weight)
             # Over the number of events, not the sum of weights: the average of the gradients of N workers is
             # then the gradient of the N batches taken as one.
             loss = tf.reduce_sum(weight * losses) / batch
             if penalties and self._logits.losses:
                 loss += tf.add_n(self._logits.losses)
         gradients = tape.gradient(loss, [variable.value for variable in self.model.trainable_variables])
-        return gradients, self._report(logits, losses, target, weight)
+        return gradients, report
 
     def _sums(self, data: Any, order: Any, sums: Any) -> Any:
         import tensorflow as tf
@@ -150,9 +157,21 @@ class Steps:
         def body(step: Any, sums: Any) -> Any:
             inputs, target, weight = _gather(data, order[step])
             logits = self._logits(inputs, training=False)
-            return step + 1, sums + self._report(logits, self._losses(logits, target), target, weight)
+            return step + 1, sums + self._judged(logits, target, weight)[1]
 
         return tf.while_loop(lambda step, _: step < tf.shape(order)[0], body, (tf.constant(0), sums))[1]
+
+    def columns(self, sums: np.ndarray, prefix: str = "") -> dict[str, float]:
+        """Return what the sums say of each of several tasks, as columns of the history; nothing for one task."""
+        return self._tasks.columns(sums, prefix) if self._tasks else {}
+
+    def _judged(self, logits: Any, target: Any, weight: Any) -> tuple[Any, Any]:
+        """Return the (n,) losses of events, and what they add to the sums."""
+        if self._tasks:
+            of_tasks = self._tasks.losses(logits, target)
+            return self._tasks.total(of_tasks), self._tasks.report(of_tasks, weight)
+        losses = self._losses(logits, target)
+        return losses, self._report(logits, losses, target, weight)
 
     def _losses(self, logits: Any, target: Any) -> Any:
         import tensorflow as tf
@@ -161,13 +180,17 @@ class Steps:
             return tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=logits[:, 0])
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=target, logits=logits)
 
-    def _report(self, logits: Any, losses: Any, target: Any, weight: Any) -> Any:
+    def _correct(self, logits: Any, target: Any) -> Any:
         import tensorflow as tf
 
         if self._binary:
-            correct = tf.equal(logits[:, 0] > 0, target > 0.5)
-        else:
-            correct = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), target)
+            return tf.equal(logits[:, 0] > 0, target > 0.5)
+        return tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), target)
+
+    def _report(self, logits: Any, losses: Any, target: Any, weight: Any) -> Any:
+        import tensorflow as tf
+
+        correct = self._correct(logits, target)
         terms = tf.stack([weight * losses, weight * tf.cast(correct, tf.float32), weight])
         return tf.reduce_sum(tf.cast(terms, tf.float64), axis=1)
 
@@ -186,17 +209,26 @@ def _slices(model: Any, batch: int) -> list[tuple[int, int]]:
     return list(pairwise(batch * index // number for index in range(number + 1)))
 
 
-def _specifications(model: Any, binary: bool) -> tuple[dict[str, Any], Any, Any]:
+def _specifications(model: Any, config: Config) -> tuple[dict[str, Any], Any, Any]:
     """Return the types of what ``_tensors`` returns."""
     import tensorflow as tf
 
     inputs = {tensor.name: tf.TensorSpec(tensor.shape, tf.float32) for tensor in model.inputs}
-    return inputs, tf.TensorSpec([None], tf.float32 if binary else tf.int32), tf.TensorSpec([None], tf.float32)
+    target: Any = tf.TensorSpec([None], tf.float32 if len(config.data.labels) <= 2 else tf.int32)
+    if names := target_names(config):
+        numbers = {
+            name: tf.TensorSpec([None], tf.float32 if name in config.regressions else tf.int32) for name in names
+        }
+        target = {CLASS: target, **numbers}
+    return inputs, target, tf.TensorSpec([None], tf.float32)
 
 
 def _tensors(data: TrainingData) -> tuple[dict[str, Any], Any, Any]:
     inputs = {name: _tensor(array) for name, array in data.inputs.items()}
-    return inputs, _tensor(data.target), _tensor(data.weight)
+    target = _tensor(data.target)
+    if data.more:
+        target = {CLASS: target, **{name: _tensor(array) for name, array in data.more.items()}}
+    return inputs, target, _tensor(data.weight)
 
 
 def _tensor(array: np.ndarray) -> Any:
@@ -214,4 +246,4 @@ def _gather(data: tuple[dict[str, Any], Any, Any], rows: Any) -> tuple[dict[str,
 
     inputs, target, weight = data
     taken = {name: tf.gather(array, rows) for name, array in inputs.items()}
-    return taken, tf.gather(target, rows), tf.gather(weight, rows)
+    return taken, tf.nest.map_structure(lambda each: tf.gather(each, rows), target), tf.gather(weight, rows)

@@ -17,6 +17,7 @@ from nntrainer.networks.model import build_model, load_model
 
 NETWORKS = [
     ({"name": "deep_sets", "width": 16, "layers": [16], "pooling": ["mean", "sum", "max"]}, "set"),
+    ({"name": "spanet", "width": 16, "heads": 2, "layers": 2}, "set"),
     ({"name": "transformer", "width": 16, "heads": 2, "blocks": 2}, "set"),
     ({"name": "particle_transformer", "width": 16, "heads": 2, "blocks": 2, "pair_layers": [8]}, "set"),
 ]

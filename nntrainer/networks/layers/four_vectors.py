@@ -52,13 +52,15 @@ class FourVectors(keras.layers.Layer):
         objects = ops.where(mask[..., None] > 0, objects, 0.0)
         pt, phi = objects[..., at["pt"]] * at["gev"], objects[..., at["phi"]]
         eta = ops.zeros_like(pt) if at["eta"] is None else ops.clip(objects[..., at["eta"]], -LARGEST_ETA, LARGEST_ETA)
-        px, py, pz = pt * ops.cos(phi), pt * ops.sin(phi), pt * ops.sinh(eta)
+        # ONNX Runtime has no hyperbolic functions in float64.
+        growing, falling = ops.exp(eta), ops.exp(-eta)
+        px, py, pz = pt * ops.cos(phi), pt * ops.sin(phi), pt * (growing - falling) / 2
         if at["e"] is not None:
             energy = objects[..., at["e"]] * at["gev"]
         else:
             mass = ops.zeros_like(pt) if at["mass"] is None else objects[..., at["mass"]] * at["gev"]
             # The derivative of a root at zero is infinite: empty slots take the root of one and are set to zero.
-            square = ops.square(pt * ops.cosh(eta)) + ops.square(mass)
+            square = ops.square(pt * (growing + falling) / 2) + ops.square(mass)
             energy = ops.where(square > 0, ops.sqrt(ops.where(square > 0, square, 1.0)), 0.0)
         return ops.stack([energy, px, py, pz], axis=-1)
 

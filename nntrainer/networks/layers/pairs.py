@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from nntrainer.networks.layers.masked import LOWEST
+
 QUANTITIES = ("log ΔR", "log kT", "log z", "log m²")
 SMALLEST = 1e-8
 """Under every logarithm and square root: two objects may lie upon one another."""
@@ -59,3 +61,31 @@ class PairFeatures(keras.layers.Layer):
         """Return (None, N, N, 4)."""
         events, objects, _ = input_shape[0]
         return (events, objects, objects, len(QUANTITIES))
+
+
+@keras.saving.register_keras_serializable("nntrainer")
+class OfOthers(keras.layers.Layer):
+    """The mean and the maximum over the second objects of pairs; zero where there is no other object."""
+
+    def call(self, inputs: list[Any]) -> Any:
+        """Return one row an object.
+
+        Args:
+            inputs: (None, N, N, width) pairs and the (None, N) mask of the objects.
+
+        Returns:
+            A (None, N, 2 width) tensor.
+        """
+        ops = keras.ops
+        pairs, mask = inputs
+        both = ops.logical_and(mask[:, :, None] > 0, mask[:, None, :] > 0)
+        there = ops.logical_and(both, ops.logical_not(ops.cast(ops.eye(mask.shape[1]), "bool")))[..., None]
+        number = ops.sum(ops.cast(there, "float32"), axis=2)
+        mean = ops.sum(ops.where(there, pairs, 0.0), axis=2) / ops.maximum(number, 1.0)
+        largest = ops.where(number > 0, ops.max(ops.where(there, pairs, LOWEST), axis=2), 0.0)
+        return ops.concatenate([mean, largest], axis=-1)
+
+    def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
+        """Return (None, N, 2 width)."""
+        events, objects, _, width = input_shape[0]
+        return (events, objects, None if width is None else 2 * width)

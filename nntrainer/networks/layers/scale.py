@@ -35,3 +35,19 @@ class Scale(keras.layers.Layer):
             The tensor ``(inputs - mean) / scale``.
         """
         return (inputs - self.mean) / self.scale
+
+
+@keras.saving.register_keras_serializable("nntrainer")
+class Unscale(Scale):
+    """The way back: multiply by the scale and add the mean."""
+
+    def call(self, inputs: Any) -> Any:
+        """Return ``inputs * scale + mean``, same shape, float32.
+
+        Args:
+            inputs: (..., features) tensor.
+
+        Returns:
+            The tensor.
+        """
+        return inputs * self.scale + self.mean
