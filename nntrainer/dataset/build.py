@@ -99,23 +99,6 @@ def branches_of(config: Config, formulas: Iterable[str], available: Iterable[str
     Raises:
         ExpressionError: variables refer to one another in a circle.
     """
-    return branches_of(config, _formulas(config, sample, with_weight), available)
-
-
-def branches_of(config: Config, formulas: Iterable[str], available: Iterable[str]) -> list[str]:
-    """Return the branches that formulas need, variables of the configuration followed to their branches.
-
-    Args:
-        config: the configuration.
-        formulas: the formulas.
-        available: the branches there are.
-
-    Returns:
-        Names of branches in order of first use; those missing in the tree are among them.
-
-    Raises:
-        ExpressionError: variables refer to one another in a circle.
-    """
     there, variables = set(available), config.data.variables
     found: dict[str, None] = {}
 

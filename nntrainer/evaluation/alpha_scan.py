@@ -19,7 +19,7 @@ from nntrainer.errors import ConfigError, RunError, nearest, one_of
 from nntrainer.evaluation.decision import bin_index
 from nntrainer.evaluation.figures import reporting_weights, style_of
 from nntrainer.evaluation.likelihood import Template, compare, excluded_from
-from nntrainer.evaluation.predict import probabilities
+from nntrainer.evaluation.predict import predictions, probabilities
 from nntrainer.evaluation.weighted import plain
 from nntrainer.files import write_json
 from nntrainer.plots import alpha_scan as plots
@@ -181,8 +181,8 @@ def _score(config: Config, run: RunDir, dataset: Dataset) -> np.ndarray:
     signal, found = labels.index(config.data.signal_label), np.full(len(numbers), np.nan)
     for fold in range(config.preparation.k):
         rows = np.flatnonzero(masks(config, numbers, fold).test)
-        model = load_model(run.fold(fold) / "model.keras")
-        found[rows] = probabilities(model, inputs, rows, signal, len(labels))[:, signal]
+        model = load_model(run.fold(fold) / "model.keras", config.model)
+        found[rows] = probabilities(predictions(model, inputs, rows), signal, len(labels))[:, signal]
     return found
 
 
