@@ -93,6 +93,13 @@ class NetworkOptions(Part):
         """Whether what is computed of an event in training depends on it alone, unlike with batch normalisation."""
         return getattr(self, "normalisation", "none") != "batch_norm"
 
+    def check(self, config: Any) -> None:
+        """Raise a ValueError, one sentence, when the rest of the configuration (``Config``) has not what is needed."""
+
+    def sees(self, block: str) -> bool:
+        """Return whether the network is fed the features of the ``events``, or of this collection of objects."""
+        return True
+
     def encode(self, inputs: Any) -> Any:
         """Return what the network makes of an event (``networks.inputs.Encoded``) from its ``ModelInputs``."""
         raise NotImplementedError

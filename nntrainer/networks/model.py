@@ -39,8 +39,9 @@ def build_model(config: Config, scaling: Scaling, seed: int) -> Any:
     logits = keras.layers.Dense(1 if labels == 2 else labels, name="logits")(config.model.encode(inputs).event)
     scores = keras.layers.Activation("sigmoid" if labels == 2 else "softmax", name=SCORES)(logits)
     model = keras.Model(tensors, scores, name=config.model.name)
-    for name, fitted in scaling.ranges.items():
-        model.get_layer(f"{name}_scale").set_weights([fitted.mean, fitted.scale])
+    for layer in model.layers:  # some networks do not look at every scaled input
+        if (name := layer.name.removesuffix("_scale")) != layer.name and name in scaling.ranges:
+            layer.set_weights([scaling.ranges[name].mean, scaling.ranges[name].scale])
     return model
 
 
@@ -99,7 +100,8 @@ def _inputs(config: Config, scaling: Scaling) -> tuple[dict[str, Any], ModelInpu
         inputs.objects[name] = Masked(name=f"{name}_masked")([objects, mask])
         inputs.names[name] = tuple(field.name for field in block.fields)
         if (vector := config.features.objects[name].four_vector) is not None:
-            make = FourVectors(**_columns(vector, name, block), name=f"{name}_four_vectors")
+            # In float64: E² − p² is nothing in float32. Layers that take it in float32 cast it themselves.
+            make = FourVectors(**_columns(vector, name, block), dtype="float64", name=f"{name}_four_vectors")
             inputs.four_vectors[name] = make([tensors[name], mask])
     return tensors, inputs
 
