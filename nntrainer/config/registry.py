@@ -130,7 +130,6 @@ class AugmentationOptions(Part):
 
     def check(self, config: Any) -> None:
         """Raise a ValueError, one sentence, when the rest of the configuration (``Config``) has not what is needed."""
-        raise NotImplementedError
 
     def change(self, event: Any, random: Any) -> None:
         """Change a batch of events: for each collection its ``augmentation.batch.Objects``, in place."""
