@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import tensorflow as tf
 import vector
 
 from nntrainer.augmentation.batch import Augmenter
-from nntrainer.config import Config
+from nntrainer.config import Config, load_config
+from nntrainer.errors import ConfigError
 
 SLOTS = 6
 FOUR = ("pt", "eta", "phi", "e")
@@ -171,6 +173,23 @@ def test_seed_worker_and_batch_decide_the_numbers() -> None:
 def test_what_cannot_be_is_refused(augmentation: object, change: dict[str, Any], said: str) -> None:
     with pytest.raises(Exception, match=said):
         config_of(augmentation, **change)
+
+
+def test_a_file_with_a_wrong_augmentation_is_refused_with_its_line(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "configs/examples/edgeconv.yaml").read_text()
+    line = text.splitlines().index("    - rotate_phi") + 1
+    for wrong, said in (
+        ("rotate_ph", f"{line}: preparation.augmentation.0..name: there is no augmentation 'rotate_ph'.*'rotate_phi'"),
+        (
+            "{name: drop_jets, keeps: 3}",
+            f"{line}: preparation.augmentation.0..keeps: there is no key 'keeps' here.*'keep'",
+        ),
+        ("drop_jets", "after 'drop_jets' event features such as 'nJets' would be those of another event"),
+    ):
+        file = tmp_path / "wrong.yaml"
+        file.write_text(text.replace("    - rotate_phi", f"    - {wrong}"))
+        with pytest.raises(ConfigError, match=said):
+            load_config(file, environment={})
 
 
 def test_event_features_are_allowed_where_they_stay_or_when_told() -> None:
