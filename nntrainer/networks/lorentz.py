@@ -29,6 +29,7 @@ class Lorentz(GraphNetwork):
     """
 
     name: Literal["lorentz"] = "lorentz"
+    width: PositiveInt = Field(32, description="Scalars of each object, and units of the layers on pairs.")
     collections: tuple[str, ...] | None = Field(
         None, min_length=1, description="Collections that the network sees; all if absent."
     )
