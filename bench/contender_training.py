@@ -30,19 +30,39 @@ def loaded(folder: Path) -> list[np.ndarray]:
 
 def ours(folder: Path, batch: int, memory: int = 2048) -> Contender:
     """The training of this project: epochs with validation, checkpoint, history and progress."""
+    from nntrainer.training.interrupt import StopRequest
+
+    training = our_training(folder, batch, memory)
+    stop = StopRequest(training.directory)
+    return timed(lambda: training._epoch(stop))
+
+
+def bare(folder: Path, batch: int) -> Contender:
+    """The same without checkpoint, history, progress and looking for a request to stop: steps and validation."""
+    training = our_training(folder, batch)
+
+    def epoch() -> None:
+        sums = [0.0, 0.0, 0.0]
+        for portion in training.batches.portions(training.state.epoch, 0):
+            sums = training.steps.train(portion.data, portion.order, training._rates(len(portion.order)), sums)
+        training.steps.validate(training.validation)
+        training.state.epoch += 1
+
+    return timed(epoch)
+
+
+def our_training(folder: Path, batch: int, memory: int = 2048) -> Any:
+    """Return a training of this project that has not begun."""
     from bench.samples import config
     from nntrainer.progress import silent
     from nntrainer.training.distributed import alone, set_up_devices
-    from nntrainer.training.interrupt import StopRequest
     from nntrainer.training.load import load_training_data
     from nntrainer.training.loop import _Training
 
     made = config(folder, batch_size=batch, memory_mib=memory)
     set_up_devices(0, 1, 0, made.model.by_event)
     directory = Path(tempfile.mkdtemp(prefix="nntrainer-bench-"))
-    training = _Training(made, 0, directory, load_training_data(made, 0), alone(), silent())
-    stop = StopRequest(directory)
-    return timed(lambda: training._epoch(stop))
+    return _Training(made, 0, directory, load_training_data(made, 0), alone(), silent())
 
 
 def keras_network() -> Any:
@@ -212,7 +232,7 @@ def lightning(folder: Path, batch: int) -> Contender:
 if __name__ == "__main__":
     ways = {
         each.__name__: each
-        for each in (ours, in_graph, keras_fit, keras_generator, torch_loader, torch_sliced, lightning)
+        for each in (ours, bare, in_graph, keras_fit, keras_generator, torch_loader, torch_sliced, lightning)
     }
     way, where, *numbers = sys.argv[1:]
     serve(lambda: ways[way](Path(where), *map(int, numbers)))

@@ -261,7 +261,8 @@ def export(
 def inject(
     files: Annotated[list[str], typer.Argument(help="Ntuples to score: paths, globs or root:// addresses.")],
     model: Annotated[
-        list[Path] | None, typer.Option(help="ONNX model; one for each fold, also of several trainings.")
+        list[Path] | None,
+        typer.Option(help="ONNX model; one for each fold or the one of all folds, also of several trainings."),
     ] = None,
     run: Annotated[Path | None, typer.Option("--run-dir", help="Take the models of this run.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the scored files.")] = Path("scored"),
@@ -291,7 +292,9 @@ def inject(
         models += sorted((run / "models").glob("*.onnx"))
     if not models:
         where = f"{run / 'models'} holds no ONNX file" if run is not None else "no model is given"
-        raise NNTrainerError(f"{where}; give --model FILE.onnx for each fold, or --run-dir with exported models")
+        raise NNTrainerError(
+            f"{where}; give --model FILE.onnx for each fold or of all folds, or --run-dir with exported models"
+        )
     done = inject_files(
         models,
         expand(files),

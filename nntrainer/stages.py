@@ -51,11 +51,13 @@ def evaluate(config: Config, run: RunDir, progress: Progress) -> tuple[str, list
     """Measure the trained models on events they never saw, and draw it."""
     from nntrainer.evaluation.evaluate import evaluate as evaluate_models
 
-    metrics = evaluate_models(config, run, progress=progress)
-    return f"test AUC {metrics['auc']['test']:.4f} ± {metrics['auc']['test_error']:.4f}", [
-        run.metrics,
-        run.history,
-    ]
+    found = evaluate_models(config, run, progress=progress)
+    auc, folds = found["auc"], found["folds"]
+    detail = f"test AUC {auc['test']:.4f} ± {auc['test_error']:.4f}"
+    if len(folds) > 1:
+        each = ", ".join(f"{fold['auc']:.4f}" for fold in folds)
+        detail += f"; folds {each}: mean {auc['folds_mean']:.4f}, spread {auc['folds_spread']:.4f}"
+    return detail, [run.metrics, run.history]
 
 
 def export(config: Config, run: RunDir, progress: Progress) -> tuple[str, list[Path]]:

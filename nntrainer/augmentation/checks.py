@@ -63,7 +63,7 @@ def refuse_event_features(name: str, allowed: bool, config: Config) -> None:
     """
     given = [feature.name for feature in config.features.events]
     given += [made for maker in config.preparation.feature_makers for made, _, _ in maker.outputs()]
-    if given and not allowed and config.model.sees("events"):
+    if given and not allowed and config.model.sees("events", config):
         raise ValueError(
             f"preparation.augmentation: after '{name}' event features such as '{given[0]}' would be those of another "
             "event, as they are not computed again: leave the event features out, or set allow_event_features: true"
@@ -71,7 +71,7 @@ def refuse_event_features(name: str, allowed: bool, config: Config) -> None:
 
 
 def _seen(name: str, config: Config) -> list[str]:
-    seen = [collection for collection in config.features.objects if config.model.sees(collection)]
+    seen = [collection for collection in config.features.objects if config.model.sees(collection, config)]
     if not seen:
         raise ValueError(
             f"preparation.augmentation: '{name}' changes objects, and there is no collection under features.objects"

@@ -96,8 +96,8 @@ class NetworkOptions(Part):
     def check(self, config: Any) -> None:
         """Raise a ValueError, one sentence, when the rest of the configuration (``Config``) has not what is needed."""
 
-    def sees(self, block: str) -> bool:
-        """Return whether the network is fed the features of the ``events``, or of this collection of objects."""
+    def sees(self, block: str, config: Any) -> bool:
+        """Return whether, with this configuration, the network is fed the ``events`` or this collection of objects."""
         return True
 
     def encode(self, inputs: Any) -> Any:

@@ -19,6 +19,10 @@ Inputs = dict[str, np.ndarray]
 METADATA_KEY = "nntrainer"
 """Where an exported model says what it is fed and by which rule it scores; plain data as JSON."""
 METADATA_FORMAT = 1
+EVENT_NUMBER = "eventNumber"
+"""Input of an exported model that holds all folds: event numbers (n,) int64."""
+ALL_FOLDS = "all"
+"""In the fold rule of such a model, in place of a fold."""
 
 
 def dataset_inputs(config: Config, dataset: Dataset) -> Inputs:

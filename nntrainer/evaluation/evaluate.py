@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from nntrainer.evaluation.figures import NUMBERS, configured_dataset, reporting_
 from nntrainer.evaluation.predict import Scores, scores
 from nntrainer.files import write_json, write_text
 from nntrainer.plots import evaluation as plots
+from nntrainer.plots import folds as fold_plots
 from nntrainer.plots import validation as validation_plots
 from nntrainer.plots.save import save
 from nntrainer.progress import Progress, silent
@@ -34,7 +36,7 @@ def evaluate(config: Config, run: RunDir, *, progress: Progress | None = None) -
         What is written to ``metrics.json``.
     """
     progress = progress or silent()
-    progress.start("evaluation", 8, unit="plots")
+    progress.start("evaluation", 8 + (config.preparation.k > 1), unit="plots")
     style_of(config)
     history = _merge_history(config, run)
     for name, figure in validation_plots.history(history).items():
@@ -87,13 +89,11 @@ def _measure(config: Config, run: RunDir, dataset: Dataset, found: Scores, progr
         progress.advance(1)
 
     result["auc"] = _auc(config, label, weight, found, test, train, signal)
-    result["folds"] = [
-        {"fold": fold, "auc": metrics.roc(label[m] == signal, found.test[m, signal], weight[m]).auc}
-        for fold in range(config.preparation.k)
-        for m in (found.fold == fold,)
-    ]
-    areas = [each["auc"] for each in result["folds"]]
-    result["auc"] |= {"folds_mean": float(np.mean(areas)), "folds_spread": float(np.std(areas))}
+    result["folds"] = _folds(config, label == signal, found.test[:, signal], weight, found.fold)
+    result["auc"] |= spread([each["auc"] for each in result["folds"]])
+    if config.preparation.k > 1:
+        figure = fold_plots.auc(result["folds"], result["auc"]["folds_mean"], result["auc"]["folds_spread"])
+        save_plot(figure, "auc_folds")
     result["roc"] = _roc(config, labels, signal, label[test], weight[test], found.test[test], result["auc"], save_plot)
     result["confusion"] = _confusion(labels, label[test], weight[test], found.test[test], save_plot)
     result["scores"] = _score_plots(labels, signal, label, weight, found, test, train, save_plot)
@@ -119,6 +119,26 @@ def _measure(config: Config, run: RunDir, dataset: Dataset, found: Scores, progr
     )
     result["working_points"] = [_plain(point) for point in points]
     return result
+
+
+def _folds(
+    config: Config, target: np.ndarray, score: np.ndarray, weight: np.ndarray, fold: np.ndarray
+) -> list[dict[str, Any]]:
+    """Measure each model on the events that it alone never saw."""
+    result = []
+    for number in range(config.preparation.k):
+        mine = fold == number
+        auc, error = metrics.auc_bootstrap(
+            target[mine], score[mine], weight[mine], replicas=config.evaluation.bootstrap, seed=config.seed
+        )
+        result.append({"fold": number, "events": int(mine.sum()), "auc": auc, "auc_error": error})
+    return result
+
+
+def spread(areas: Sequence[float]) -> dict[str, float | None]:
+    """Return the mean of the folds' AUC and its standard deviation over them, which one model does not have."""
+    deviation = float(np.std(areas, ddof=1)) if len(areas) > 1 else None
+    return {"folds_mean": float(np.mean(areas)), "folds_spread": deviation}
 
 
 def _ratio(a: float, b: float) -> float:

@@ -21,6 +21,7 @@ from nntrainer.dataset.schema import Field, network_inputs
 from nntrainer.dataset.split import masks, rule
 from nntrainer.dataset.store import open_store
 from nntrainer.errors import ExportError, MissingDependencyError
+from nntrainer.export import all_folds
 from nntrainer.export.parity import largest_difference
 from nntrainer.networks.model import load_model
 from nntrainer.progress import Progress, silent
@@ -34,9 +35,12 @@ OPSET = 17
 
 @dataclass(frozen=True)
 class Exported:
-    """One ONNX file: its fold, path, largest difference to Keras, size and the time it took."""
+    """One ONNX file: its fold, path, largest difference to Keras, size and the time it took.
 
-    fold: int
+    The file of all folds has no fold (None), and its difference is the largest to the files of the folds.
+    """
+
+    fold: int | None
     path: Path
     difference: float
     size_bytes: int
@@ -55,7 +59,8 @@ def export(
         progress: told how far the work has come.
 
     Returns:
-        The files, under ``models``, beside copies of the Keras models.
+        The files, under ``models``, beside copies of the Keras models. Once the last of several folds is there, the
+        file that holds all folds is among them, and what TopCPToolkit needs to know is written beside.
 
     Raises:
         ConfigError: there is no such fold.
@@ -71,8 +76,19 @@ def export(
         for fold in chosen:
             done.append(_export_fold(config, run, fold, dataset))
             progress.advance(1)
+        k = config.preparation.k
+        if all((run.models / f"fold{fold}.onnx").exists() for fold in range(k)):
+            if config.preparation.fractions is None:
+                done.append(_export_all(config, run, k, dataset))
+            all_folds.write_topcptoolkit(run.models, k)
     progress.finish()
     return done
+
+
+def _export_all(config: Config, run: RunDir, k: int, dataset: Dataset) -> Exported:
+    started = time.monotonic()
+    path, difference = all_folds.write(run.models, k, parity_events(config, 0, dataset), config.export.tolerance)
+    return Exported(None, path, difference, path.stat().st_size, time.monotonic() - started)
 
 
 def _export_fold(config: Config, run: RunDir, fold: int, dataset: Dataset) -> Exported:
@@ -96,6 +112,7 @@ def _export_fold(config: Config, run: RunDir, fold: int, dataset: Dataset) -> Ex
                 f"{onnx}: ONNX Runtime and Keras differ by {difference:.2e} on the same events, and "
                 f"export.tolerance is {config.export.tolerance:.2e}; nothing was exported"
             )
+        (run.models / all_folds.FILE).unlink(missing_ok=True)  # it holds the model that goes now
         for path, part in parts.items():
             os.replace(part, path)
     finally:

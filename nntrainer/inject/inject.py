@@ -163,7 +163,8 @@ def inject(
     """Score ntuples; each event by the model that never saw it, in memory bounded by the chunk.
 
     Args:
-        models: the ONNX files, one for each fold; also of several trainings, whose scores are written in one pass.
+        models: the ONNX files, one for each fold or the one of all folds; also of several trainings, whose scores
+            are written in one pass.
         files: the ntuples; they are only read, unless they are to be replaced.
         output: directory of the scored files: ``<stem>.friend.root``, or ``<name>`` for copies.
         trees: names or patterns such as ``*``; those of the configuration if absent. A tree that only a pattern

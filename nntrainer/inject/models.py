@@ -1,4 +1,4 @@
-"""Exported models as a scorer sees them: checked against one another, one for each fold."""
+"""Exported models as a scorer sees them: checked against one another, one for each fold or one of all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nntrainer.config import Config
-from nntrainer.dataset.inputs import METADATA_FORMAT, METADATA_KEY
+from nntrainer.dataset.inputs import ALL_FOLDS, EVENT_NUMBER, METADATA_FORMAT, METADATA_KEY
 from nntrainer.dataset.schema import network_inputs
 from nntrainer.errors import ConfigError, InjectError, MissingDependencyError
 from nntrainer.threads import pool
@@ -31,6 +31,11 @@ class Model:
         """The fold rule."""
         return dict(self.metadata["fold_rule"])
 
+    @property
+    def holds_all(self) -> bool:
+        """Whether it holds the models of all folds and picks by event number."""
+        return bool(self.rule.get("fold") == ALL_FOLDS)
+
 
 @dataclass(frozen=True)
 class Ensemble:
@@ -38,7 +43,7 @@ class Ensemble:
 
     Attributes:
         config: the configuration they were trained with, from their metadata.
-        models: by fold.
+        models: by fold, or the one that holds all folds.
         workers: the threads that score.
     """
 
@@ -57,7 +62,7 @@ def load_ensembles(paths: Sequence[Path], threads: int = 0) -> list[Ensemble]:
     """Load exported models of one training or of several, all folds of each.
 
     Args:
-        paths: the ONNX files, one for each fold of each training.
+        paths: the ONNX files, of each training one for each fold or the one of all folds.
         threads: threads that score; 0 for all cores.
 
     Returns:
@@ -72,7 +77,7 @@ def load_ensembles(paths: Sequence[Path], threads: int = 0) -> list[Ensemble]:
         trainings.setdefault(model.metadata["config_digest"], []).append(model)
     several = list(trainings.values())
     for models in several:
-        if len(several) > 1 and len({model.rule["fold"] for model in models}) < models[0].rule["k"]:
+        if len(several) > 1 and not _complete(models):
             other = next(each for each in several if each is not models)[0]
             raise InjectError(
                 f"{models[0].path} and {other.path} come from different configurations, and of the first not all "
@@ -83,10 +88,11 @@ def load_ensembles(paths: Sequence[Path], threads: int = 0) -> list[Ensemble]:
 
 def _ensemble(models: Sequence[Model], threads: int) -> Ensemble:
     if not models:
-        raise InjectError("no model is given; give one ONNX file for each fold")
-    models = sorted(models, key=lambda each: each.rule["fold"])
+        raise InjectError("no model is given; give one ONNX file for each fold, or the one of all folds")
+    models = sorted(_once(models), key=lambda each: each.rule["fold"])
     first = models[0]
-    _check_folds(models)
+    if not first.holds_all:
+        _check_folds(models)
     try:
         config = Config.model_validate(first.metadata["config"])
     except (ValueError, ConfigError) as error:
@@ -95,6 +101,28 @@ def _ensemble(models: Sequence[Model], threads: int) -> Ensemble:
     for model in models:
         _check_shape(model, config)
     return Ensemble(config, tuple(models), ThreadPoolExecutor(threads) if threads else pool())
+
+
+def _complete(models: Sequence[Model]) -> bool:
+    """Say whether there is a model of every fold."""
+    return any(each.holds_all for each in models) or len({each.rule["fold"] for each in models}) >= models[0].rule["k"]
+
+
+def _once(models: Sequence[Model]) -> list[Model]:
+    """Return the files of the folds, or the one of all folds where that is what is given.
+
+    The export makes the file of all folds from those beside it, so there it says nothing new.
+    """
+    single, joined = [m for m in models if not m.holds_all], [m for m in models if m.holds_all]
+    if not joined:
+        return single
+    places = {each.path.resolve().parent for each in models}
+    if len(joined) > 1 or len(places) > 1:
+        first, second = joined[0], (joined[1:] or single)[0]
+        raise InjectError(
+            f"{first.path} holds all folds, and {second.path} is of the same configuration; give one of the two"
+        )
+    return single if single and _complete(single) else joined
 
 
 def _check_folds(models: Sequence[Model]) -> None:
@@ -161,6 +189,8 @@ def _check_shape(model: Model, config: Config) -> None:
         expected["events"] = [len(wanted.events)]
     for name, block in wanted.objects.items():
         expected[name], expected[f"{name}_valid"] = [block.max, len(block.fields)], [block.max]
+    if model.holds_all:
+        expected[EVENT_NUMBER] = []
     found = {given.name: list(given.shape[1:]) for given in model.session.get_inputs()}
     if found != expected:
         raise InjectError(f"{model.path}: the model takes {found}, and its configuration makes {expected}")

@@ -8,7 +8,8 @@ from functools import partial
 
 import numpy as np
 
-from nntrainer.dataset.split import seen
+from nntrainer.dataset.inputs import EVENT_NUMBER
+from nntrainer.dataset.split import fold_of, seen
 from nntrainer.inject.models import Ensemble, Model
 
 BATCH = 4096
@@ -58,7 +59,11 @@ def score(
     values = np.full((n, len(ensemble.outputs)), np.nan, np.float32)
     fold = np.full(n, NO_FOLD, np.int32)
     for model in ensemble.models:
-        mine = selected & ~seen(model.rule, event_number)
+        if model.holds_all:
+            inputs = {**inputs, EVENT_NUMBER: event_number.astype(np.int64)}
+            mine = selected
+        else:
+            mine = selected & ~seen(model.rule, event_number)
         if with_seen and model.rule["kind"] == "fractions":
             mine = selected
         rows = np.flatnonzero(mine)
@@ -66,7 +71,7 @@ def score(
         scored = ensemble.workers.map(partial(_batch, model, inputs), batches)
         for take, result in zip(batches, scored, strict=True):
             values[take] = result
-        fold[rows] = model.rule["fold"]
+        fold[rows] = fold_of(event_number[rows], model.rule["k"]) if model.holds_all else model.rule["fold"]
     return Scores(values, fold, selected & (fold == NO_FOLD))
 
 

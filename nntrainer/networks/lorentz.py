@@ -31,7 +31,7 @@ class Lorentz(GraphNetwork):
     name: Literal["lorentz"] = "lorentz"
     width: PositiveInt = Field(32, description="Scalars of each object, and units of the layers on pairs.")
     collections: tuple[str, ...] | None = Field(
-        None, min_length=1, description="Collections that the network sees; all if absent."
+        None, min_length=1, description="Collections that the network sees; those whose four-vector has an η if absent."
     )
     scalars: tuple[str, ...] = Field((), description="Features of objects that no boost and no rotation changes.")
     event_features: bool = Field(
@@ -41,11 +41,14 @@ class Lorentz(GraphNetwork):
     scale_gev: PositiveFloat = Field(30.0, description="Momenta are divided by it; m² far below its square is small.")
     coordinate_weight: PositiveFloat = Field(1e-3, description="c in x + c Σ φ(m) x', the update of four-vectors.")
 
-    def sees(self, block: str) -> bool:
+    def sees(self, block: str, config: Config) -> bool:
         """Return whether the network is fed the ``events`` or this collection."""
         if block == "events":
             return self.event_features
-        return self.collections is None or block in self.collections
+        if self.collections is not None:
+            return block in self.collections
+        vector = config.features.objects[block].four_vector
+        return vector is not None and vector.eta is not None
 
     def check(self, config: Config) -> None:
         """Refuse collections that have no four-vector with an η, and scalars that are none.
@@ -63,7 +66,12 @@ class Lorentz(GraphNetwork):
                     f"model.collections names '{name}', which is not in features.objects; allowed are "
                     f"{one_of(features.objects)}.{nearest(name, features.objects)}"
                 )
-        seen = [name for name in features.objects if self.sees(name)]
+        seen = [name for name in features.objects if self.sees(name, config)]
+        if not seen:
+            raise ValueError(
+                "the network 'lorentz' needs a collection with a four-vector that has an eta, and there is none: give "
+                "its four_vector as {pt: jet_pt, eta: jet_eta, phi: jet_phi, mass: jet_m}, for instance"
+            )
         instead = ", or leave it out of model.collections"
         need_four_vectors(features, seen, "the network 'lorentz'", instead)
         columns: set[str] = set()

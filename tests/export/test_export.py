@@ -182,7 +182,8 @@ def test_a_violated_tolerance_exports_nothing(binary: Made) -> None:
     config, run = binary
     strict = config.model_copy(update={"export": config.export.model_copy(update={"tolerance": 1e-12})})
     before = {path.name: path.read_bytes() for path in run.models.iterdir()}
-    assert set(before) == {"fold0.keras", "fold0.onnx", "fold1.keras", "fold1.onnx"}
+    folds = {"fold0.keras", "fold0.onnx", "fold1.keras", "fold1.onnx"}
+    assert set(before) == folds | {"allfolds.onnx", "topcptoolkit.yaml"}
     with pytest.raises(ExportError, match=r"fold0\.onnx: .* differ by .*export\.tolerance is 1\.00e-12"):
         export(strict, run)
     assert {path.name: path.read_bytes() for path in run.models.iterdir()} == before
@@ -209,15 +210,16 @@ def test_exported_models_score_ntuples(binary: Made, tmp_path: Path) -> None:
 
     config, run = binary
     source = config.data.samples[0].files[0]
-    (result,) = inject(sorted(run.models.glob("*.onnx")), [source], output=tmp_path)
-    assert result.scored == result.events == 1500
-    friend = uproot.open(result.output)["nominal_nn"].arrays(library="np")
     inputs = {name: array[:1500] for name, array in network_inputs_of(config).items()}
-    for fold in (0, 1):
-        mine = friend["eventNumber"] % 2 == fold
-        assert np.array_equal(friend["nn_fold"] == fold, mine)
-        said = np.asarray(load_model(run.models / f"fold{fold}.keras")(inputs))[:, 0]
-        assert np.abs(friend["nn_score"][mine] - said[mine]).max() <= 1e-5
+    for models in (sorted(run.models.glob("*.onnx")), [run.models / "allfolds.onnx"]):
+        (result,) = inject(models, [source], output=tmp_path, overwrite=True)
+        assert result.scored == result.events == 1500
+        friend = uproot.open(result.output)["nominal_nn"].arrays(library="np")
+        for fold in (0, 1):
+            mine = friend["eventNumber"] % 2 == fold
+            assert np.array_equal(friend["nn_fold"] == fold, mine)
+            said = np.asarray(load_model(run.models / f"fold{fold}.keras")(inputs))[:, 0]
+            assert np.abs(friend["nn_score"][mine] - said[mine]).max() <= 1e-5
 
 
 def test_json_metadata_is_plain(binary: Made) -> None:
@@ -226,3 +228,39 @@ def test_json_metadata_is_plain(binary: Made) -> None:
     properties = onnx.load(str(binary[1].models / "fold0.onnx")).metadata_props
     assert [entry.key for entry in properties] == ["nntrainer"]
     assert json.loads(properties[0].value)["format"] == 1
+
+
+@pytest.mark.parametrize("model", ["dense", "deep_sets"])
+def test_the_file_of_all_folds_comes_with_the_last_one(make: Callable[..., Made], model: str) -> None:
+    import onnxruntime
+
+    config, run = make(model, preparation={"folds": 3}, network_type="flat" if model == "dense" else "set")
+    export(config, run, folds=[1])
+    export(config, run, folds=[0])
+    assert not (run.models / "allfolds.onnx").exists() and not (run.models / "topcptoolkit.yaml").exists()
+    done = export(config, run, folds=[2])
+    assert [(each.fold, each.path.name) for each in done] == [(2, "fold2.onnx"), (None, "allfolds.onnx")]
+    assert done[1].difference == 0
+    joined = onnxruntime.InferenceSession(str(done[1].path))
+    inputs = network_inputs_of(config)
+    for size in (1, 7, 1024):
+        batch = {name: array[-size:] for name, array in inputs.items()}
+        number = np.arange(size, dtype=np.uint64) * np.uint64(977) + np.uint64(2**63 - 400)
+        scores = joined.run(["scores"], batch | {"eventNumber": number.astype(np.int64)})[0]
+        for fold in range(3):
+            rows = number % 3 == fold
+            one = onnxruntime.InferenceSession(str(run.models / f"fold{fold}.onnx"))
+            if rows.any():
+                said = one.run(["scores"], {name: array[rows] for name, array in batch.items()})[0]
+                assert np.array_equal(scores[rows], said)
+                assert np.abs(one.run(["scores"], batch)[0][rows] - scores[rows]).max() <= 1e-6
+    (run.models / "fold1.onnx").unlink()
+    export(config, run, folds=[0])
+    assert not (run.models / "allfolds.onnx").exists()  # it would hold a model that went
+
+
+def test_fractions_make_one_model_and_no_file_of_all_folds(make: Callable[..., Made]) -> None:
+    config, run = make(preparation={"fractions": {"train": 0.6, "validation": 0.2, "test": 0.2}})
+    assert [each.fold for each in export(config, run)] == [0]
+    assert {each.name for each in run.models.iterdir()} == {"fold0.keras", "fold0.onnx", "topcptoolkit.yaml"}
+    assert "One model for all events" in (run.models / "topcptoolkit.yaml").read_text()

@@ -407,6 +407,40 @@ def test_models_must_belong_together(ntuple: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_the_file_of_all_folds_is_enough(ntuple: Path, tmp_path: Path) -> None:
+    config = make_config()
+    models = make_models(tmp_path / "models", config)
+    joined = write_all(models, tmp_path / "models" / "allfolds.onnx")
+    (each,) = inject(models, [str(ntuple)], output=tmp_path / "each")
+    (both,) = inject([joined, *models], [str(ntuple)], output=tmp_path / "both")
+    (some,) = inject([joined, models[2]], [str(ntuple)], output=tmp_path / "some")
+    (alone,) = inject([joined], [str(ntuple)], output=tmp_path / "alone")
+    want = uproot.open(each.output)["nominal_nn"].arrays(library="np")
+    assert set(want["nn_fold"]) == {-1, 0, 1, 2}
+    for result in (both, some, alone):
+        assert result.scored == each.scored
+        found = uproot.open(result.output)["nominal_nn"].arrays(library="np")
+        for name in want:
+            assert np.array_equal(found[name], want[name]), name
+    given = json.loads(uproot.open(alone.output)["nn_provenance"])["models"]
+    assert given == [str(joined)]
+    elsewhere = write_all(make_models(tmp_path / "else", config), tmp_path / "else" / "allfolds.onnx")
+    refused(
+        lambda: inject([elsewhere, *models], [str(ntuple)], output=tmp_path / "out"),
+        "allfolds.onnx",
+        "give one of the two",
+    )
+
+
+def write_all(models: Sequence[Path], path: Path) -> Path:
+    import onnx
+
+    from nntrainer.export.all_folds import join
+
+    path.write_bytes(join([onnx.load(str(each)) for each in models]).SerializeToString())
+    return path
+
+
 def test_outputs_are_never_lost(ntuple: Path, tmp_path: Path) -> None:
     models, out = make_models(tmp_path, make_config()), tmp_path / "out"
     (first,) = inject(models, [str(ntuple)], output=out)

@@ -74,7 +74,7 @@ def test_the_run_directory_is_complete(result: RunResult) -> None:
     numbers = metrics(result)
     assert set(numbers["inputs"]) == {each.stem for each in (path / "plots/Inputs").glob("*.png")}
     assert len(numbers["history"]["fold 0"]["loss"]) == 15
-    assert {each.name for each in (path / "models").glob("*.onnx")} == {"fold0.onnx", "fold1.onnx"}
+    assert {each.name for each in (path / "models").glob("*.onnx")} == {"fold0.onnx", "fold1.onnx", "allfolds.onnx"}
     listed = {each["path"] for each in json.loads((path / "manifest.json").read_text())["files"]}
     for name in ("metrics.json", "history.csv", "config.yaml", "models/fold0.onnx"):
         assert name in listed

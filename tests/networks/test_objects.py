@@ -23,7 +23,7 @@ NETWORKS = [
     ({"name": "gatv2", "width": 16, "heads": 4, "blocks": 1, "pair_features": False}, "graph"),
     ({"name": "gcn", "width": 16, "layers": [16, 24]}, "graph"),
     ({"name": "gcn", "width": 16, "layers": [16], "edges": "full"}, "graph"),
-    ({"name": "lorentz", "width": 16, "blocks": 2, "collections": ["jets"], "scalars": ["tag"]}, "graph"),
+    ({"name": "lorentz", "width": 16, "blocks": 2, "scalars": ["tag"]}, "graph"),
     ({"name": "lorentz", "width": 8, "blocks": 3, "collections": ["jets"], "event_features": True}, "graph"),
 ]
 KINEMATICS = [{"name": name, "unit": unit} for name, unit in (("pt", "MeV"), ("eta", ""), ("phi", ""), ("e", "MeV"))]

@@ -14,7 +14,7 @@ from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 
 from nntrainer.evaluation import metrics
-from nntrainer.plots import evaluation, inputs, style, validation
+from nntrainer.plots import evaluation, folds, inputs, style, validation
 from nntrainer.plots.histograms import histogram, sensible_edges
 from nntrainer.plots.save import save
 
@@ -341,3 +341,16 @@ def test_plots_import_no_network_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_auc_of_folds() -> None:
+    each = [{"fold": i, "auc": auc, "auc_error": 0.01} for i, auc in enumerate((0.80, 0.82, float("nan"), 0.81))]
+    figure = folds.auc(each, 0.81, 0.01)
+    no_overlap(figure)
+    (axes,) = figure.axes
+    (drawn,) = points(axes)
+    assert drawn[[0, 1, 3]].tolist() == [0.80, 0.82, 0.81] and np.isnan(drawn[2])
+    assert "mean 0.8100 and band of the spread 0.0100" in legend(axes)
+    (band,) = [patch.get_extents().transformed(axes.transData.inverted()) for patch in axes.patches]
+    assert (band.y0, band.y1) == pytest.approx((0.80, 0.82))
+    assert axes.get_ylim()[0] < 0.79 and axes.get_ylim()[1] > 0.83
