@@ -13,7 +13,16 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from nntrainer.config.models import Config
-from nntrainer.config.registry import MAKERS, NETWORKS, MakerOptions, NetworkOptions, NetworkType, Registry
+from nntrainer.config.registry import (
+    AUGMENTATIONS,
+    MAKERS,
+    NETWORKS,
+    AugmentationOptions,
+    MakerOptions,
+    NetworkOptions,
+    NetworkType,
+    Registry,
+)
 from nntrainer.errors import ConfigError, nearest
 
 ENVIRONMENT = "NNTRAINER__"
@@ -158,12 +167,14 @@ def _validate(data: dict[str, Any], lines: _Lines) -> Config:
     data = dict(data)
     _resolve_part(data, "model", NETWORKS, "name", ("model",), messages, lines)
     preparation = data.get("preparation")
-    if isinstance(preparation, dict) and isinstance(preparation.get("feature_makers"), list):
-        preparation = data["preparation"] = dict(preparation)
-        makers = preparation["feature_makers"] = list(preparation["feature_makers"])
-        for index in range(len(makers)):
-            location = ("preparation", "feature_makers", index)
-            _resolve_part(makers, index, MAKERS, "maker", location, messages, lines)
+    lists: list[tuple[str, Registry[Any], str]]
+    lists = [("feature_makers", MAKERS, "maker"), ("augmentation", AUGMENTATIONS, "name")]
+    for key, registry, word in lists:
+        if isinstance(preparation, dict) and isinstance(preparation.get(key), list):
+            preparation = data["preparation"] = dict(preparation)
+            parts = preparation[key] = list(preparation[key])
+            for index in range(len(parts)):
+                _resolve_part(parts, index, registry, word, ("preparation", key, index), messages, lines)
     try:
         config = Config.model_validate(data)
     except ValidationError as error:
@@ -211,6 +222,8 @@ class _Refused(NetworkOptions):
 
 def _refused(registry: Registry[Any]) -> Any:
     """Return valid options in place of refused ones, so that the rest of the file is still checked."""
+    if registry is AUGMENTATIONS:
+        return AugmentationOptions(name="refused")
     return _Refused(name="refused") if registry is NETWORKS else MakerOptions(maker="refused")
 
 

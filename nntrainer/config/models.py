@@ -24,7 +24,15 @@ from nntrainer.config.decision import Binning
 from nntrainer.config.decision import Fractions as DiscriminantFractions
 from nntrainer.config.expressions import Expression
 from nntrainer.config.observables import AlphaScan, Observables
-from nntrainer.config.registry import MAKERS, NETWORKS, MakerOptions, NetworkOptions, NetworkType
+from nntrainer.config.registry import (
+    AUGMENTATIONS,
+    MAKERS,
+    NETWORKS,
+    AugmentationOptions,
+    MakerOptions,
+    NetworkOptions,
+    NetworkType,
+)
 from nntrainer.config.targets import CLASS, Assignment, Identifier, PairEvaluation, Regression, Target, check_targets
 from nntrainer.config.training import Training
 from nntrainer.errors import ExpressionError, nearest, one_of
@@ -268,7 +276,9 @@ class Preparation(Closed):
     feature_makers: tuple[SerializeAsAny[MakerOptions], ...] = Field(
         (), description="Features computed from stored ones, added to the event features."
     )
-    augmentation: tuple[str, ...] = Field((), description="Random changes to training events, in order.")
+    augmentation: tuple[SerializeAsAny[AugmentationOptions], ...] = Field(
+        (), description="Random changes to the objects of training events, in order."
+    )
 
     @field_validator("feature_makers", mode="before")
     @classmethod
@@ -279,12 +289,16 @@ class Preparation(Closed):
             MAKERS.get(item.get("maker")).model_validate(item) if isinstance(item, dict) else item for item in value
         )
 
-    @field_validator("augmentation")
+    @field_validator("augmentation", mode="before")
     @classmethod
-    def _augmentation(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if value:
-            raise ValueError(f"'{value[0]}' is not known: networks on event features have no augmentation")
-        return value
+    def _augmentation(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return value
+        items = [{"name": item} if isinstance(item, str) else item for item in value]
+        return tuple(
+            AUGMENTATIONS.get(item.get("name")).model_validate(item) if isinstance(item, dict) else item
+            for item in items
+        )
 
     @model_validator(mode="after")
     def _one_split(self) -> Preparation:
@@ -423,6 +437,8 @@ class Config(Closed):
                 f"network_type '{self.network_type}' needs a collection under features.objects, and there is none"
             )
         self.model.check(self)
+        for augmentation in self.preparation.augmentation:
+            augmentation.check(self)
         return self
 
     @model_validator(mode="after")

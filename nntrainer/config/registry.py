@@ -1,4 +1,4 @@
-"""Named parts that a configuration may ask for: networks and feature makers.
+"""Named parts that a configuration may ask for: networks, feature makers and augmentations.
 
 The configuration knows none of them by name. It asks the registry, which imports the modules of one package
 when it is first asked, so that adding a part is adding a file there (docs/decisions/0002-registries.md).
@@ -101,6 +101,10 @@ class NetworkOptions(Part):
     def prepare(self) -> None:
         """Get ready for loading a saved model: nothing, but for networks with layers that only they know."""
 
+    def sees(self, block: str, config: Any) -> bool:
+        """Return whether, with this configuration, the network is fed the ``events`` or this collection of objects."""
+        return True
+
     def encode(self, inputs: Any) -> Any:
         """Return what the network makes of an event (``networks.inputs.Encoded``) from its ``ModelInputs``."""
         raise NotImplementedError
@@ -139,6 +143,20 @@ class Observable(Part):
         raise NotImplementedError
 
 
+class AugmentationOptions(Part):
+    """Options of a random change to training events; each one's class adds ``check`` and ``change``."""
+
+    name: str
+
+    def check(self, config: Any) -> None:
+        """Raise a ValueError, one sentence, when the rest of the configuration (``Config``) has not what is needed."""
+
+    def change(self, event: Any, random: Any) -> None:
+        """Change a batch of events: for each collection its ``augmentation.batch.Objects``, in place."""
+        raise NotImplementedError
+
+
 NETWORKS: Registry[NetworkOptions] = Registry("network", "nntrainer.networks")
 MAKERS: Registry[MakerOptions] = Registry("feature maker", "nntrainer.features")
 OBSERVABLES: Registry[Observable] = Registry("observable", "nntrainer.observables")
+AUGMENTATIONS: Registry[AugmentationOptions] = Registry("augmentation", "nntrainer.augmentation")

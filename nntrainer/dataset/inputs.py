@@ -27,8 +27,9 @@ ALL_FOLDS = "all"
 
 def dataset_inputs(config: Config, dataset: Dataset) -> Inputs:
     """Return the network's inputs of all events of a dataset; other columns are not read."""
-    names = [field.name for field in network_inputs(config).events]
-    objects = {name: dataset.objects(name) for name in config.features.objects}
+    wanted = network_inputs(config)
+    names = [field.name for field in wanted.events]
+    objects = {name: dataset.objects(name) for name in wanted.objects}
     return network_arrays(config, dataset.events(names) if names else {}, objects)
 
 

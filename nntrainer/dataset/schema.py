@@ -129,5 +129,7 @@ def schema_of(config: Config) -> Schema:
 
 
 def network_inputs(config: Config) -> NetworkInputs:
-    """Return what the network sees: event features, then made features; and the collections."""
-    return Schema(_fields(config.features.events) + made_fields(config), _objects(config))
+    """Return what the network sees, of this: event features, then made features; and the collections."""
+    sees = config.model.sees
+    events = _fields(config.features.events) + made_fields(config) if sees("events", config) else ()
+    return Schema(events, {name: block for name, block in _objects(config).items() if sees(name, config)})

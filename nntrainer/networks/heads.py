@@ -98,7 +98,7 @@ def _assignment(name: str, target: Assignment, inputs: ModelInputs, encoded: Enc
 
     objects, mask = encoded.objects[target.collection], inputs.masks[target.collection]
     slots = int(objects.shape[1])
-    vectors = inputs.exact_four_vectors.get(target.collection)
+    vectors = inputs.four_vectors.get(target.collection)
     logits = [_logits(each, block, objects, mask, vectors) for each, block in target.particles.items()]
     chosen = [candidates(block, slots).slots.tolist() for block in target.particles.values()]
     decoded = Decode(chosen, slots, name=f"{name}_decoded")(logits)
@@ -106,8 +106,8 @@ def _assignment(name: str, target: Assignment, inputs: ModelInputs, encoded: Enc
     for position, particle in enumerate(target.particles):
         tensors[f"{particle}_indices"] = decoded[position]
         tensors[f"{particle}_probability"] = decoded[len(chosen) + position]
-        if target.collection in inputs.exact_four_vectors:
-            vectors, gev = inputs.exact_four_vectors[target.collection], inputs.gev[target.collection]
+        if target.collection in inputs.four_vectors:
+            vectors, gev = inputs.four_vectors[target.collection], inputs.gev[target.collection]
             tensors[f"{particle}_m"], tensors[f"{particle}_pt"] = MassAndPt(gev, name=f"{particle}_sum")(
                 [decoded[position], vectors]
             )

@@ -81,10 +81,9 @@ class ModelInputs:
         events: (None, features) tensor, or None without event features.
         objects: for each collection a (None, max, features) tensor, zero in invalid slots whatever lies there.
         masks: for each collection a (None, max) tensor, 1 where the slot holds an object.
-        four_vectors: for each collection that says what makes them a (None, max, 4) tensor of E, px, py, pz in GeV,
-            not scaled, zero in invalid slots.
+        four_vectors: for each collection that says what makes them a (None, max, 4) float64 tensor of E, px, py,
+            pz in GeV, not scaled, zero in invalid slots.
         names: for each collection the names of its features, in order.
-        exact_four_vectors: the four-vectors in float64, for collections of which objects are assigned to particles.
         gev: for these the unit of their momenta in GeV.
         outputs: how many numbers score the classes: one for two, else one a class.
         config: the configuration.
@@ -95,7 +94,6 @@ class ModelInputs:
     masks: dict[str, Any] = field(default_factory=dict)
     four_vectors: dict[str, Any] = field(default_factory=dict)
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    exact_four_vectors: dict[str, Any] = field(default_factory=dict)
     gev: dict[str, float] = field(default_factory=dict)
     outputs: int = 1
     config: Any = None
@@ -130,18 +128,18 @@ class ModelInputs:
         ]
         vectors = [self.four_vectors[name] for name in self.objects if name in self.four_vectors]
         return Tokens(
-            _joined(embedded, "tokens"),
-            _joined(list(self.masks.values()), "tokens_valid"),
-            _joined(vectors, "tokens_four_vectors") if len(vectors) == len(self.objects) else None,
+            joined(embedded, "tokens"),
+            joined(list(self.masks.values()), "tokens_valid"),
+            joined(vectors, "tokens_four_vectors") if len(vectors) == len(self.objects) else None,
             {name: int(objects.shape[1]) for name, objects in self.objects.items()},
         )
 
 
-def _joined(tensors: list[Any], name: str) -> Any:
-    """Return tensors one after another along the axis of objects."""
+def joined(tensors: list[Any], name: str, dtype: str | None = None) -> Any:
+    """Return tensors one after another along the axis of objects; the layer computes in this dtype if given."""
     import keras
 
-    return tensors[0] if len(tensors) == 1 else keras.layers.Concatenate(axis=1, name=name)(tensors)
+    return tensors[0] if len(tensors) == 1 else keras.layers.Concatenate(axis=1, dtype=dtype, name=name)(tensors)
 
 
 def fit_scaling(

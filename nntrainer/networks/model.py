@@ -50,8 +50,9 @@ def build_model(config: Config, scaling: Scaling, seed: int) -> Any:
     outputs |= heads.add(config, inputs, encoded)
     model = keras.Model(tensors, outputs[SCORES] if [*outputs] == [SCORES] else outputs, name=config.model.name)
     heads.set_ranges(model, config, scaling)
-    for name, fitted in scaling.ranges.items():
-        model.get_layer(f"{name}_scale").set_weights([fitted.mean, fitted.scale])
+    for layer in model.layers:  # some networks do not look at every scaled input
+        if (name := layer.name.removesuffix("_scale")) != layer.name and name in scaling.ranges:
+            layer.set_weights([scaling.ranges[name].mean, scaling.ranges[name].scale])
     return model
 
 
@@ -138,13 +139,10 @@ def _inputs(config: Config, scaling: Scaling) -> tuple[dict[str, Any], ModelInpu
         inputs.names[name] = tuple(field.name for field in block.fields)
         if (vector := config.features.objects[name].four_vector) is not None:
             columns = _columns(vector, name, block)
-            make = FourVectors(**columns, name=f"{name}_four_vectors")
+            # In float64: E² − p² is nothing in float32. Layers that take it in float32 cast it themselves.
+            make = FourVectors(**columns, dtype="float64", name=f"{name}_four_vectors")
+            inputs.gev[name] = columns["gev"]
             inputs.four_vectors[name] = make([tensors[name], mask])
-            if any(target.collection == name for target in config.assignments.values()):
-                # In float64: the mass of some objects is a small difference of large numbers.
-                exact = FourVectors(**columns, dtype="float64", name=f"{name}_exact_four_vectors")
-                inputs.exact_four_vectors[name] = exact([tensors[name], mask])
-                inputs.gev[name] = columns["gev"]
     return tensors, inputs
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nntrainer.augmentation.batch import Augmenter
 from nntrainer.config import Config
 from nntrainer.config.targets import CLASS
 from nntrainer.networks.heads import task_model
@@ -49,6 +50,7 @@ class Steps:
         self._binary = len(config.data.labels) == 2
         self._clipping = config.training.gradient_clipping
         self._workers = workers
+        self._augmenter = Augmenter(config, workers.rank)
         self._bounds = _slices(model, batch)
         self._held: tuple[TrainingData | None, Any] = None, None
         data = _specifications(model, config)
@@ -63,7 +65,7 @@ class Steps:
     @property
     def variables(self) -> list[Any]:
         """All Keras variables that training changes: the model's (dropout's seeds, too), the optimizer's."""
-        return [*self.model.variables, *self.optimizer.variables]
+        return [*self.model.variables, *self.optimizer.variables, *self._augmenter.variables]
 
     def train(self, data: TrainingData, order: np.ndarray, rates: np.ndarray, sums: Sequence[float]) -> list[float]:
         """Train on some batches.
@@ -124,6 +126,7 @@ class Steps:
     def _step(self, data: Any, rows: Any, rate: Any) -> Any:
         import tensorflow as tf
 
+        data, rows = self._augmented(data, rows)
         # The slices of a batch do not depend on one another, and TensorFlow computes them on several cores at once.
         found = [
             self._gradients(_gather(data, rows[first:last]), rows.shape[0], penalties=first == 0)
@@ -134,6 +137,15 @@ class Steps:
         self.optimizer.learning_rate.assign(rate)
         update(self.optimizer, gradients, self.model.trainable_variables)
         return tf.add_n([sums for _, sums in found])
+
+    def _augmented(self, data: Any, rows: Any) -> tuple[Any, Any]:
+        """Return events and the positions of a batch in them, after what the configuration changes in its events."""
+        if not self._augmenter:
+            return data, rows
+        import tensorflow as tf
+
+        inputs, *rest = _gather(data, rows)
+        return (self._augmenter(inputs), *rest), tf.range(rows.shape[0])
 
     def _gradients(self, events: tuple[Any, Any, Any], batch: int, penalties: bool) -> tuple[list[Any], Any]:
         """Return what some events of a batch add to its gradients and to the sums."""

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 LARGEST_ETA = 10.0
-"""Beyond it, no object is; sinh must stay finite for whatever a broken one holds."""
+"""Beyond it, no object is; exp must stay finite for whatever a broken one holds."""
 
 
 @keras.saving.register_keras_serializable("nntrainer")
