@@ -23,6 +23,7 @@ from nntrainer.config.base import Closed, Strings
 from nntrainer.config.expressions import Expression
 from nntrainer.config.registry import MAKERS, NETWORKS, MakerOptions, NetworkOptions, NetworkType
 from nntrainer.config.training import Training
+from nntrainer.config.tuning import Tune
 from nntrainer.errors import ExpressionError, nearest, one_of
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
@@ -329,7 +330,7 @@ class Inject(Closed):
     directory: Path | None = Field(None, description="Where scored files go; 'scored' in the run if absent.")
 
 
-StageName = Literal["run", "convert", "train", "evaluate", "inject"]
+StageName = Literal["run", "convert", "train", "evaluate", "inject", "tune"]
 
 
 class JobNeeds(Closed):
@@ -372,6 +373,7 @@ class Config(Closed):
     export: Export = Field(Export(), description="ONNX.")
     inject: Inject = Field(Inject(), description="Scores into ntuples.")
     deploy: Deploy = Field(Deploy(), description="Where it runs.")
+    tune: Tune | None = Field(None, description="What `nntrainer tune` searches; a run without it is the same.")
 
     @field_validator("model", mode="before")
     @classmethod
@@ -398,8 +400,8 @@ class Config(Closed):
         return self.model_dump(mode="json")
 
     def digest(self) -> str:
-        """Return the SHA-256 of what decides the result: everything but where it runs."""
-        return digest({key: value for key, value in self.dump().items() if key != "deploy"})
+        """Return the SHA-256 of what decides the result: everything but where it runs and what is searched."""
+        return digest({key: value for key, value in self.dump().items() if key not in ("deploy", "tune")})
 
     def data_digest(self) -> str:
         """Return the SHA-256 of what decides the content of the dataset files."""
