@@ -396,8 +396,8 @@ class Config(Closed):
         return self
 
     def dump(self) -> dict[str, Any]:
-        """Return the configuration as plain data, every default spelt out."""
-        return self.model_dump(mode="json")
+        """Return the configuration as plain data, every default spelt out; without a search, no word of it."""
+        return self.model_dump(mode="json", exclude={"tune"} if self.tune is None else None)
 
     def digest(self) -> str:
         """Return the SHA-256 of what decides the result: everything but where it runs and what is searched."""

@@ -63,18 +63,19 @@ class OptunaEngine:
         self._lock = journal.JournalFileOpenLock(str(folder / "ask"))
         with self._alone():
             backend = journal.JournalFileBackend(path, journal.JournalFileOpenLock(path))
-            self._study: optuna.Study = self._optuna.create_study(
-                storage=journal.JournalStorage(backend),
-                study_name=NAME,
-                direction=search.better,
-                sampler=self._optuna.samplers.RandomSampler(seed=config.seed),
-                pruner=self._pruner(),
-                load_if_exists=True,
-            )
+            self._study: optuna.Study = self._open(journal.JournalStorage(backend))
             mine = identity(search)
             refuse_other(folder, mine, self._study.user_attrs.get("identity", mine))
             if "identity" not in self._study.user_attrs:
                 self._study.set_user_attr("identity", mine)
+
+    def _open(self, storage: Any) -> Any:
+        chosen = {"sampler": self._optuna.samplers.RandomSampler(seed=self._config.seed), "pruner": self._pruner()}
+        try:  # who only looks adds nothing to the journal
+            return self._optuna.load_study(study_name=NAME, storage=storage, **chosen)
+        except KeyError:
+            direction = self._search.better
+            return self._optuna.create_study(study_name=NAME, storage=storage, direction=direction, **chosen)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -107,7 +107,6 @@ def _importances(search: Tune, results: list[Result]) -> dict[str, float]:
 
 def _best_yaml(config: Config, search: Tune, results: Sequence[Result], best: Result) -> str:
     dump = varied(config, best.values).dump()
-    del dump["tune"]
     values = "".join(f"#   {key}: {text(value)}\n" for key, value in best.values.items())
     return (
         f"# The best of a search over {len(search.parameters)} keys with {search.engine} ({search.sampler}, pruner "
