@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +18,9 @@ from typing import Any
 import pytest
 
 from nntrainer.config import Config, load_config
+from nntrainer.config.parts import tune_parts
 from nntrainer.errors import ConfigError, RunError
-from nntrainer.pipeline import search
+from nntrainer.pipeline import run_parts, search
 from nntrainer.rundir import RunDir
 from nntrainer.training.train import train
 from nntrainer.tuning.engine import TuningError
@@ -197,3 +199,26 @@ def test_several_processes_of_one_search(
     assert all(each["epochs"] == 16 for each in found)
     search(load_config(config, environment={}), run_dir=tmp_path / "alone")
     assert numbers(found) == numbers(trials_of(tmp_path / "alone"))
+
+
+def test_jobs_that_do_not_see_one_another(make_search: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = make_search(trials=3)
+    whole = search(config, run_dir=tmp_path / "whole").run.path
+    home = tmp_path / "home"
+    home.mkdir()
+    for part in tune_parts(config, 2, shared=False):
+        if part.stage == "convert":
+            continue  # the datasets have an absolute path
+        place = tmp_path / part.name
+        place.mkdir()
+        for each in part.reads if part.name == "tune-best" else ():
+            shutil.copytree(home / each, place / each)
+        monkeypatch.chdir(place)
+        run_parts(config, [part.name], run_dir=Path("."))
+        for each in part.writes:
+            shutil.copytree(place / each, home / each, dirs_exist_ok=True)
+    found = trials_of(home)
+    assert numbers(found) == numbers(trials_of(whole))
+    assert [each["worker"] for each in found] == ["tune-share0of2", "tune-share1of2", "tune-share0of2"]
+    best = [load_config(path / "tune/best.yaml", environment={}) for path in (home, whole)]
+    assert best[0] == best[1]
