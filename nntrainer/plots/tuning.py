@@ -173,10 +173,11 @@ def _trials(axes: Axes, x: np.ndarray, value: np.ndarray, done: np.ndarray) -> N
 
 
 def _frame(axes: Axes, value: np.ndarray) -> None:
-    low, high = float(value.min()), float(value.max())
-    # A trial that went astray must not press all others into one line: they end at the frame.
-    top = float(np.quantile(value, 0.9)) + 3 * float(np.ptp(np.quantile(value, [0.1, 0.9])))
-    bottom = float(np.quantile(value, 0.1)) - 3 * float(np.ptp(np.quantile(value, [0.1, 0.9])))
-    low, high = max(low, bottom) if bottom < top else low, min(high, top) if bottom < top else high
+    # A trial that went astray must not press all others into one line.
+    near, far = np.quantile(value, [0.1, 0.9])
+    inside = value[(value >= near - 3 * (far - near)) & (value <= far + 3 * (far - near))]
+    low, high = float(inside.min()), float(inside.max())
     margin = 0.05 * (high - low) or 0.05 * abs(high) or 0.5
-    style.make_room(axes, low - margin, high + margin, style.label(axes))
+    left_out = value.size - inside.size
+    lines = [f"{left_out} of {value.size} values lie outside"] if left_out else []
+    style.make_room(axes, low - margin, high + margin, style.label(axes, lines=lines))
