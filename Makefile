@@ -72,6 +72,10 @@ push: ## Push the image of this VARIANT to REGISTRY
 gpus: venv ## Write docs/gpus.md from the table of GPUs
 	$(BIN)/python -c "import sys; from nntrainer.config import gpus; sys.stdout.write(gpus.page())" >docs/gpus.md
 
+.PHONY: catalogue
+catalogue: venv ## Write docs/catalogue.md from the networks and feature makers
+	$(BIN)/python -c "import sys; from nntrainer.config import catalogue; sys.stdout.write(catalogue.page())" >docs/catalogue.md
+
 .PHONY: bench bench-quick bench-memory
 bench: venv .venv-bench/.installed ## Measure the hot paths beside their floors and rivals (ROWS=..., see bench/run.py)
 	$(BIN)/python bench/run.py $(ROWS)

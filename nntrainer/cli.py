@@ -80,6 +80,14 @@ def _load(path: Path, overrides: list[str] | None) -> Config:
     return load_config(path, overrides or ())
 
 
+def _check_own(config: Config) -> None:
+    """Build a network that people wrote themselves, before anything is made for it; others are not even imported."""
+    if config.model.own:
+        from nntrainer.networks.model import check_model
+
+        check_model(config)
+
+
 def _run_dir(config: Config, run_dir: Path | None, root: Path) -> RunDir:
     from nntrainer.rundir import RunDir, find_or_create
 
@@ -96,6 +104,7 @@ def check(
 ) -> None:
     """Check a configuration; with --data, also its files and branches."""
     loaded = _load(config, overrides)
+    _check_own(loaded)
     if not data:
         print(f"{config}: valid (digest {loaded.digest()[:8]})")
         return
@@ -103,6 +112,29 @@ def check(
 
     rows = [[each.sample, each.files, f"{each.entries:,}", each.branches] for each in check_data(loaded)]
     print_table(f"{config}: valid", ["sample", ">files", ">entries", ">branches read"], rows)
+
+
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this network, in full.")] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Papers, inputs, options and defaults, too.")
+    ] = False,
+) -> None:
+    """List the networks that model.name may ask for, with their options."""
+    from nntrainer.config import catalogue
+    from nntrainer.config.registry import NETWORKS
+
+    chosen = {each: NETWORKS.get(each) for each in ([name] if name else NETWORKS.names())}
+    if not name and not verbose:
+        rows = [[each, catalogue.network_types(part), catalogue.summary(part)] for each, part in chosen.items()]
+        print_table("Networks", ["model.name", "network_type", "what it is"], rows)
+        return
+    for each, part in chosen.items():
+        print(f"{each} (network_type {catalogue.network_types(part)})\n{catalogue.description(part)}")
+        rows = [list(option) for option in catalogue.options(part)]
+        print_table("", ["option", "type", "default", "what it does"], rows)
+        print()
 
 
 @app.command()
@@ -231,6 +263,7 @@ def train(
 
     more = [f"training.workers={workers}"] if workers is not None else []
     loaded = _load(config, [*(overrides or ()), *more])
+    _check_own(loaded)
     directory = _run_dir(loaded, run_dir, runs)
     with directory.lock():
         from nntrainer.dataset.conversion import convert as convert_samples
@@ -380,6 +413,7 @@ def _stages(config: Config, run_dir: Path | None, runs: Path, stages: list[str] 
     from nntrainer.pipeline import run as run_stages
     from nntrainer.progress import for_terminal
 
+    _check_own(config)
     result = run_stages(config, run_dir=run_dir, root=runs, stages=stages, progress=for_terminal(), **options)
     _results(result)
     return result

@@ -7,13 +7,13 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from nntrainer.config.models import Config
-from nntrainer.config.registry import MAKERS, NETWORKS, MakerOptions, NetworkOptions, Registry
+from nntrainer.config.registry import MAKERS, NETWORKS, MakerOptions, NetworkOptions, NetworkType, Registry
 from nntrainer.config.tuning import SEARCHED
 from nntrainer.errors import ConfigError, nearest, one_of
 
@@ -260,9 +260,15 @@ def _resolve_part(
         holder[key] = _refused(registry)
 
 
+class _Refused(NetworkOptions):
+    """Stands for a network that was refused, and fits whatever is said of the others."""
+
+    network_types: ClassVar[tuple[NetworkType, ...]] = ("flat", "set", "graph")
+
+
 def _refused(registry: Registry[Any]) -> Any:
     """Return valid options in place of refused ones, so that the rest of the file is still checked."""
-    return NetworkOptions(name="refused") if registry is NETWORKS else MakerOptions(maker="refused")
+    return _Refused(name="refused") if registry is NETWORKS else MakerOptions(maker="refused")
 
 
 def _explain(error: ValidationError, model: type[BaseModel], base: Location, data: Any, lines: _Lines) -> list[str]:

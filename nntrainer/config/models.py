@@ -393,6 +393,7 @@ class Config(Closed):
             raise ValueError(
                 f"network_type '{self.network_type}' needs a collection under features.objects, and there is none"
             )
+        self.model.check(self)
         return self
 
     def dump(self) -> dict[str, Any]:

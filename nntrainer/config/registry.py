@@ -85,6 +85,8 @@ class NetworkOptions(Part):
 
     network_types: ClassVar[tuple[NetworkType, ...]] = ("flat",)
     """What ``network_type`` may be for this network."""
+    own: ClassVar[bool] = False
+    """Whether people write it themselves, so that only building it shows whether it can be."""
 
     name: str
 
@@ -92,6 +94,12 @@ class NetworkOptions(Part):
     def by_event(self) -> bool:
         """Whether what is computed of an event in training depends on it alone, unlike with batch normalisation."""
         return getattr(self, "normalisation", "none") != "batch_norm"
+
+    def check(self, config: Any) -> None:
+        """Raise a ValueError, one sentence, when the rest of the configuration (``Config``) has not what is needed."""
+
+    def prepare(self) -> None:
+        """Get ready for loading a saved model: nothing, but for networks with layers that only they know."""
 
     def encode(self, inputs: Any) -> Any:
         """Return what the network makes of an event (``networks.inputs.Encoded``) from its ``ModelInputs``."""

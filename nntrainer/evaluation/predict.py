@@ -64,7 +64,7 @@ def scores(config: Config, run: RunDir, dataset: Dataset) -> Scores:
     shape = (len(event_number), classes)
     result = Scores(np.full(shape, np.nan), np.full(shape, np.nan), np.full(len(event_number), -1))
     for fold in range(config.preparation.k):
-        model = load_model(run.fold(fold) / "model.keras")
+        model = load_model(run.fold(fold) / "model.keras", config.model)
         split = masks(config, event_number, fold)
         rows = np.flatnonzero(split.test)
         result.test[rows] = probabilities(model, inputs, rows, signal, classes)

@@ -96,7 +96,7 @@ def _export_fold(config: Config, run: RunDir, fold: int, dataset: Dataset) -> Ex
     source = run.fold(fold) / "model.keras"
     if not source.exists():
         raise ExportError(f"{source}: fold {fold} is not trained yet; `nntrainer train` trains it")
-    model = load_model(source)
+    model = load_model(source, config.model)
     onnx, keras = run.models / f"fold{fold}.onnx", run.models / f"fold{fold}.keras"
     parts = {path: path.with_name(path.name + ".part") for path in (keras, onnx)}
     proto = to_onnx(model)

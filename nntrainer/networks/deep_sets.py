@@ -15,8 +15,8 @@ from nntrainer.networks.inputs import Encoded, ModelInputs
 class DeepSets(ObjectNetwork):
     """The same dense layers on every object, a sum, mean or maximum over objects, dense layers on the event.
 
-    Deep sets (arXiv 1703.06114), as energy-flow and particle-flow networks use them (arXiv 1810.05165). Inputs: any
-    number of collections, event features beside them.
+    Paper: Deep sets (arXiv 1703.06114), as energy-flow and particle-flow networks use them (arXiv 1810.05165).
+    Inputs: any number of collections, event features beside them.
     """
 
     name: Literal["deep_sets"] = "deep_sets"

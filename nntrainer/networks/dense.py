@@ -13,7 +13,12 @@ from nntrainer.networks.inputs import Encoded, ModelInputs
 
 @NETWORKS.register("dense")
 class Dense(DenseNetwork):
-    """Fully connected layers on all features in one row: dense, normalisation, activation, dropout."""
+    """Fully connected layers on all features in one row: dense, normalisation, activation, dropout.
+
+    Paper: Learning representations by back-propagating errors (Nature 323, 533); batch and layer normalisation are
+    arXiv 1502.03167 and 1607.06450, dropout is arXiv 1207.0580. Inputs: event features, and any number of collections,
+    padded, with their masks, all side by side; the order of objects counts.
+    """
 
     name: Literal["dense"] = "dense"
     layers: tuple[PositiveInt, ...] = Field((128, 128), min_length=1, description="Units of each layer.")

@@ -64,10 +64,12 @@ class Encoded:
     Attributes:
         event: (None, width) tensor.
         objects: for each collection a (None, max, width) tensor; empty for networks that do not tell objects apart.
+        logits: (None, outputs) tensor of a network that scores the classes itself; None for a dense layer on the event.
     """
 
     event: Any
     objects: dict[str, Any] = field(default_factory=dict)
+    logits: Any = None
 
 
 @dataclass
@@ -81,6 +83,8 @@ class ModelInputs:
         four_vectors: for each collection that says what makes them a (None, max, 4) tensor of E, px, py, pz in GeV,
             not scaled, zero in invalid slots.
         names: for each collection the names of its features, in order.
+        outputs: how many numbers score the classes: one for two, else one a class.
+        config: the configuration.
     """
 
     events: Any = None
@@ -88,6 +92,8 @@ class ModelInputs:
     masks: dict[str, Any] = field(default_factory=dict)
     four_vectors: dict[str, Any] = field(default_factory=dict)
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    outputs: int = 1
+    config: Any = None
 
     def flat(self) -> Any:
         """Return everything as one (None, F) tensor: event features, then each collection and its mask."""

@@ -7,8 +7,11 @@ import pkgutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nntrainer.config import Config
 from nntrainer.config.models import FourVector
+from nntrainer.config.registry import NetworkOptions
 from nntrainer.dataset.schema import ObjectSchema, network_inputs
 from nntrainer.errors import ConfigError, one_of
 from nntrainer.networks import layers
@@ -35,9 +38,11 @@ def build_model(config: Config, scaling: Scaling, seed: int) -> Any:
 
     keras.utils.set_random_seed(seed)
     tensors, inputs = _inputs(config, scaling)
-    labels = len(config.data.labels)
-    logits = keras.layers.Dense(1 if labels == 2 else labels, name="logits")(config.model.encode(inputs).event)
-    scores = keras.layers.Activation("sigmoid" if labels == 2 else "softmax", name=SCORES)(logits)
+    encoded = config.model.encode(inputs)
+    logits = encoded.logits
+    if logits is None:
+        logits = keras.layers.Dense(inputs.outputs, name="logits")(encoded.event)
+    scores = keras.layers.Activation("sigmoid" if len(config.data.labels) == 2 else "softmax", name=SCORES)(logits)
     model = keras.Model(tensors, scores, name=config.model.name)
     for name, fitted in scaling.ranges.items():
         model.get_layer(f"{name}_scale").set_weights([fitted.mean, fitted.scale])
@@ -55,11 +60,30 @@ def logits_model(model: Any) -> Any:
     )
 
 
-def load_model(path: Path) -> Any:
+def check_model(config: Config) -> None:
+    """Build a network that people wrote themselves, with the shapes of the inputs, to see whether it can be.
+
+    Args:
+        config: the configuration; nothing is done for the networks of this package.
+
+    Raises:
+        ConfigError: it cannot; the message says which layer or line, and why.
+    """
+    if not config.model.own:
+        return
+    wanted = network_inputs(config)
+    features = {"events": len(wanted.events)} if wanted.events else {}
+    features |= {name: len(block.fields) for name, block in wanted.objects.items()}
+    ranges = {name: Range(np.zeros(n, np.float32), np.ones(n, np.float32)) for name, n in features.items()}
+    build_model(config, Scaling(ranges), config.seed)
+
+
+def load_model(path: Path, network: NetworkOptions | None = None) -> Any:
     """Load a saved model with the layers that this package adds to Keras.
 
     Args:
         path: a ``.keras`` file.
+        network: the network that it is of, for layers that only it knows.
 
     Returns:
         The Keras model, not compiled.
@@ -68,6 +92,8 @@ def load_model(path: Path) -> Any:
 
     for module in pkgutil.iter_modules(layers.__path__):  # they tell Keras what they are called
         importlib.import_module(f"{layers.__name__}.{module.name}")
+    if network is not None:
+        network.prepare()
     return keras.saving.load_model(path, compile=False)
 
 
@@ -80,7 +106,8 @@ def _inputs(config: Config, scaling: Scaling) -> tuple[dict[str, Any], ModelInpu
 
     wanted = network_inputs(config)
     tensors: dict[str, Any] = {}
-    inputs = ModelInputs()
+    labels = len(config.data.labels)
+    inputs = ModelInputs(outputs=1 if labels == 2 else labels, config=config)
 
     def add(name: str, shape: tuple[int, ...]) -> Any:
         tensors[name] = keras.Input(shape, dtype="float32", name=name)

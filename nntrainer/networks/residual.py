@@ -21,7 +21,12 @@ from nntrainer.networks.inputs import Encoded, ModelInputs
 
 @NETWORKS.register("residual")
 class Residual(DenseNetwork):
-    """Pre-activation residual blocks (arXiv 1603.05027) of two dense layers on all features in one row."""
+    """Residual blocks of two dense layers on all features in one row, activated before each layer.
+
+    Paper: Identity mappings in deep residual networks (arXiv 1603.05027), with dense layers for convolutions. Inputs:
+    event features, and any number of collections, padded, with their masks, all side by side; the order of objects
+    counts.
+    """
 
     name: Literal["residual"] = "residual"
     width: PositiveInt = Field(128, description="Units of every layer.")

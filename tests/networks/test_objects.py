@@ -17,6 +17,8 @@ from nntrainer.networks.model import build_model, load_model
 
 NETWORKS = [
     ({"name": "deep_sets", "width": 16, "layers": [16], "pooling": ["mean", "sum", "max"]}, "set"),
+    ({"name": "transformer", "width": 16, "heads": 2, "blocks": 2}, "set"),
+    ({"name": "particle_transformer", "width": 16, "heads": 2, "blocks": 2, "pair_layers": [8]}, "set"),
 ]
 KINEMATICS = [{"name": name, "unit": unit} for name, unit in (("pt", "MeV"), ("eta", ""), ("phi", ""), ("e", "MeV"))]
 

@@ -1,0 +1,31 @@
+"""Every example configuration, from ntuples to scored ntuples, small."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nntrainer.config import load_config
+from nntrainer.dataset.check import check_data
+from nntrainer.pipeline import run
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "configs/examples").glob("*.yaml"))
+SMALL = ["training.epochs=1", "training.batch_size=64", "training.tensorboard=false", "evaluation.bootstrap=2"]
+STAGES = ["convert", "train", "evaluate", "export", "inject"]
+"""All but the plots of the inputs, which take the longest and know no networks."""
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs(path: Path, toy_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo/ntuples").symlink_to(toy_files[0].parent)
+    config = load_config(path, SMALL, environment={})
+    assert all(sample.entries for sample in check_data(config))
+    done = run(config, stages=STAGES)
+    assert [stage.name for stage in done.stages][-1] == "inject"
+    metrics = json.loads((done.run.path / "metrics.json").read_text())
+    assert 0 < metrics["auc"]["test"] < 1
+    assert len(list(done.run.models.glob("fold?.onnx"))) == config.preparation.k
