@@ -40,6 +40,8 @@ Overrides = Annotated[
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run directory, name/run, or name: the latest of it.")]
 SiteFile = Annotated[Path | None, typer.Option("--site-file", help="A site file of your own.")]
 Runs = Annotated[Path, typer.Option("--runs", help="Directory of all runs.")]
+Tune = Annotated[bool, typer.Option("--tune", help="Search what the tune block says, instead of a run.")]
+Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="With --tune: jobs that do trials at a time; 4.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _debug = False
 
@@ -74,13 +76,15 @@ def submit(
     name: Annotated[str | None, typer.Option(help="Name of the run; time and digest by default.")] = None,
     overrides: Overrides = None,
     runs: Runs = Path("runs"),
+    tune: Tune = False,
+    jobs: Jobs = None,
 ) -> None:
     """Check, make a run directory, submit its jobs, and return at once."""
     from deploy import runs as run_directories
     from deploy.backends import backend_named
     from deploy.preflight import preflight, refuse_errors
 
-    loaded, batch = _batch(config, site, site_file, name, overrides, runs)
+    loaded, batch = _batch(config, site, site_file, name, overrides, runs, tune, jobs)
     findings = preflight(batch, loaded)
     refuse_errors(findings)
     _warn(findings)
@@ -98,6 +102,8 @@ def render(
     name: Annotated[str, typer.Option(help="Name of the run that would be made.")] = "rendered",
     overrides: Overrides = None,
     runs: Runs = Path("runs"),
+    tune: Tune = False,
+    jobs: Jobs = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the files here; printed if absent.")
     ] = None,
@@ -106,7 +112,7 @@ def render(
     from deploy.backends import backend_named
     from nntrainer.files import write_text
 
-    _, batch = _batch(config, site, site_file, name, overrides, runs)
+    _, batch = _batch(config, site, site_file, name, overrides, runs, tune, jobs)
     for file, text in backend_named(batch.site.backend).render(batch).items():
         if output is None:
             print(f"# ---- {file}\n{text}")
@@ -124,6 +130,8 @@ def check(
     name: Annotated[str | None, typer.Option(help="Name of the run that would be made.")] = None,
     overrides: Overrides = None,
     runs: Runs = Path("runs"),
+    tune: Tune = False,
+    jobs: Jobs = None,
     as_json: Json = False,
 ) -> None:
     """Find out what would go wrong at a site before anything is submitted."""
@@ -131,7 +139,7 @@ def check(
 
     from deploy.preflight import preflight
 
-    loaded, batch = _batch(config, site, site_file, name, overrides, runs)
+    loaded, batch = _batch(config, site, site_file, name, overrides, runs, tune, jobs)
     findings = preflight(batch, loaded)
     errors = [each for each in findings if each.level == "error"]
     if as_json:
@@ -145,23 +153,33 @@ def check(
 
 
 def _batch(
-    config: Path, site: str | None, site_file: Path | None, name: str | None, overrides: list[str] | None, runs: Path
+    config: Path,
+    site: str | None,
+    site_file: Path | None,
+    name: str | None,
+    overrides: list[str] | None,
+    runs: Path,
+    tune: bool,
+    jobs: int | None,
 ) -> tuple[Config, Batch]:
     """Return the configuration as the jobs read it, and the jobs of a run that is not made yet."""
     from deploy.backends.base import Batch
-    from deploy.plan import plan, resolved
+    from deploy.errors import PreflightError
+    from deploy.plan import plan, plan_search, resolved
     from deploy.runs import directory_of, text_of
     from deploy.sandbox import sandboxed
     from deploy.sites import load_site
     from nntrainer.config import load_config
 
+    if jobs is not None and not tune:
+        raise PreflightError("--jobs says how many jobs of a search do trials at a time; give --tune, too")
     loaded = load_config(config, overrides or ())
     where = load_site(site or (None if site_file else loaded.deploy.site), site_file)
     directory = Path.cwd()
     run = (directory / directory_of(loaded, runs, name)).resolve()
     loaded, sources = sandboxed(resolved(loaded, where, directory), where)
-    jobs = tuple(plan(loaded, where, run, directory))
-    return loaded, Batch(run, where, jobs, sources=sources, config=text_of(loaded))
+    planned = plan_search(loaded, where, run, directory, jobs or 4) if tune else plan(loaded, where, run, directory)
+    return loaded, Batch(run, where, tuple(planned), sources=sources, config=text_of(loaded))
 
 
 def _given(run: Path, runs: Path) -> Path:

@@ -27,7 +27,7 @@ class JobSpec:
 
     Attributes:
         name: what it is called in its run: the part that it does, or ``run`` for all; names its files.
-        stage: ``run``, ``convert``, ``train``, ``evaluate`` or ``inject``.
+        stage: ``run``, ``convert``, ``train``, ``evaluate``, ``inject`` or ``tune``.
         command: the arguments; never a shell's text.
         directory: where it is started, which relative paths of the configuration refer to.
         environment: variables set for it.

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from deploy.errors import PreflightError
 from deploy.jobs import JobSpec, Resources
 from deploy.sites import DEFAULTS, ContainerSite, HTCondorSite, KubernetesSite, LocalSite, Site
 from nntrainer.config import Config
 from nntrainer.config.models import JobNeeds
-from nntrainer.config.parts import REST, Part, ntuples_to_score, of_stage, parts_of
+from nntrainer.config.parts import REST, Part, ntuples_to_score, of_stage, parts_of, tune_parts
 from nntrainer.files import expand, is_remote
 
 # What OpenMP, BLAS and TensorFlow read; each would take all CPUs of the machine otherwise.
@@ -71,15 +72,15 @@ def resources_of(stage: str, config: Config, site: Site) -> Resources:
         site: where it is to run.
 
     Returns:
-        The resources; a training gets a GPU for each worker where the site has GPUs.
+        The resources; a training gets a GPU for each worker where the site has GPUs, and a trial what a training gets.
     """
     found = DEFAULTS[stage]
-    if stage in ("run", "train"):
+    if stage in ("run", "train", "tune"):
         workers = config.training.workers
         found = replace(found, gpus=workers if site.gpus else 0, cpus=max(found.cpus, workers))
-    asked = config.deploy.resources.get(stage, JobNeeds())  # type: ignore[call-overload]
-    for needs in (site.resources.get(stage), asked):  # type: ignore[call-overload]
-        if needs is not None:
+    for given in (site.resources, config.deploy.resources):
+        for name in ("train", "tune") if stage == "tune" else (stage,):
+            needs = given.get(name, JobNeeds())  # type: ignore[call-overload]
             found = replace(found, **needs.model_dump(exclude_none=True))
     return found
 
@@ -112,6 +113,45 @@ def plan(config: Config, site: Site, run: Path, directory: Path) -> list[JobSpec
         return [replace(job, ntuples=tuple(dict.fromkeys(files)), outputs=tuple(made))]
     groups = min(config.deploy.inject_jobs, len(ntuples_to_score(config)))
     return [_part_job(part, in_run, run, config, site) for part in parts_of(config, groups)]
+
+
+def plan_search(config: Config, site: Site, run: Path, directory: Path, jobs: int) -> list[JobSpec]:
+    """Return the jobs of a search.
+
+    Args:
+        config: the configuration as the jobs read it.
+        site: where it is to run.
+        run: the run directory as the jobs see it.
+        directory: where the one job on this machine is started; parts start in the run directory.
+        jobs: how many do trials at a time.
+
+    Returns:
+        The jobs, each after those that it needs. On this machine one job that starts as many processes. Where jobs see
+        only what is sent with them, each has a share of the trials.
+
+    Raises:
+        PreflightError: there is nothing to search, or it cannot be done there.
+    """
+    if config.tune is None:
+        raise PreflightError("--tune: the configuration has no tune block")
+    if config.tune.engine == "hyperopt" and jobs > 1:
+        raise PreflightError(
+            "--jobs: tune.engine 'hyperopt' keeps a search in one process; take the engine optuna, or --jobs 1"
+        )
+    if isinstance(site, KubernetesSite):
+        raise PreflightError(
+            f"--tune: site '{site.name}' is a Kubernetes cluster, where a search in several jobs is not made yet; "
+            "search on a local site or an HTCondor pool"
+        )
+    python = _program(site)
+    if isinstance(site, LocalSite | ContainerSite):
+        command = (*python, "tune", str(run / "config.yaml"), "--run-dir", str(run), "--jobs", str(jobs))
+        job = _job("tune", "run", command, directory if isinstance(site, LocalSite) else run, config, site)
+        files = [path for sample in config.data.samples for path in sample.files]
+        return [replace(job, ntuples=tuple(dict.fromkeys(files)), outputs=(str(config.data.directory),))]
+    in_run = (*python, "run", "config.yaml", "--run-dir", ".")
+    parts = tune_parts(config, min(jobs, config.tune.most), shared=not site.sandboxes)
+    return [_part_job(part, in_run, run, config, site) for part in parts]
 
 
 def _in_pods(config: Config, site: KubernetesSite, run: Path) -> list[JobSpec]:

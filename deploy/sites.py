@@ -33,6 +33,7 @@ DEFAULTS: dict[str, Resources] = {
     "run": Resources(cpus=2, memory_mib=4096, disk_mib=8192, walltime_s=4 * 3600),
     "convert": Resources(cpus=1, memory_mib=2048, disk_mib=8192, walltime_s=2 * 3600),
     "train": Resources(cpus=2, memory_mib=4096, disk_mib=8192, walltime_s=4 * 3600),
+    "tune": Resources(cpus=2, memory_mib=4096, disk_mib=8192, walltime_s=4 * 3600),
     "evaluate": Resources(cpus=1, memory_mib=4096, disk_mib=8192, walltime_s=3600),
     "inject": Resources(cpus=1, memory_mib=2048, disk_mib=8192, walltime_s=2 * 3600),
 }

@@ -46,7 +46,13 @@ def show(run: Run, seen: Seen, *, clear: bool = False) -> None:
 
 def _stages(run: Run, seen: Seen) -> None:
     rows = []
-    for name, stage in seen.records.get("run", {}).get("stages", {}).items():
+    # One job may do parts, each with a record of its own.
+    stages = {
+        name if record == "run" else record: stage
+        for record, said in seen.records.items()
+        for name, stage in said.get("stages", {}).items()
+    }
+    for name, stage in stages.items():
         seconds = f"{stage['seconds']:.1f} s" if stage.get("seconds") is not None else ""
         state = stage.get("state", "")
         # The job had no time to note how this stage ended.

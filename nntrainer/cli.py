@@ -464,6 +464,26 @@ def run(
     _stages(_load(config, overrides), run_dir, runs, stage, new=new, force=force)
 
 
+@app.command()
+def tune(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    run_dir: RunOption = None,
+    runs: Root = Path("runs"),
+    jobs: Annotated[int, typer.Option(min=1, help="Processes on this machine that do trials at a time.")] = 1,
+    new: Annotated[bool, typer.Option("--new", help="Make a new run directory.")] = False,
+) -> None:
+    """Search the best values of the keys in the tune block; called again, it goes on."""
+    from nntrainer.pipeline import search
+    from nntrainer.progress import for_terminal
+    from nntrainer.tuning.report import rows_of
+
+    loaded = _load(config, overrides)
+    result = search(loaded, run_dir=run_dir, root=runs, jobs=jobs, new=new, progress=for_terminal())
+    print_table(*rows_of(loaded, result.run))
+    print(result.run.path / "tune" / "best.yaml")
+
+
 def _stages(config: Config, run_dir: Path | None, runs: Path, stages: list[str] | None, **options: bool) -> RunResult:
     from nntrainer.pipeline import run as run_stages
     from nntrainer.progress import for_terminal

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from nntrainer.config import Config
 from nntrainer.config.models import digest
-from nntrainer.config.parts import REST, Part, of_stage, part_named, parts_of
+from nntrainer.config.parts import BEST, REST, Part, of_stage, part_named, parts_of, share_of, tune_parts
 from nntrainer.errors import Interrupted, RunError, nearest, one_of
 from nntrainer.files import expand, sha256
 from nntrainer.progress import Progress, silent
 from nntrainer.record import Record, StageResult, Work, read_record
 from nntrainer.rundir import RunDir, find_or_create, run_digest
-from nntrainer.stages import STAGES, convert, inject, train
+from nntrainer.stages import STAGES, best, convert, inject, train, tune
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,57 @@ def run_parts(
     return RunResult(directory, tuple(results))
 
 
+def search(
+    config: Config,
+    *,
+    run_dir: Path | None = None,
+    root: Path = Path("runs"),
+    jobs: int = 1,
+    new: bool = False,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Search the best values of the keys in the tune block; what was searched before counts.
+
+    Args:
+        config: the configuration.
+        run_dir: the run directory; by default the latest of this configuration and these inputs, or a new one.
+        root: where run directories are made.
+        jobs: processes on this machine that do trials at the same time.
+        new: make a new run directory in any case.
+        progress: told how far the work has come.
+
+    Returns:
+        The run directory and what each stage did.
+
+    Raises:
+        NNTrainerError: something the user gave is wrong.
+        Interrupted: stopped on request with the state saved.
+    """
+    from nntrainer.tuning.beside import run_beside
+    from nntrainer.tuning.engine import require
+    from nntrainer.tuning.search import search_of
+
+    options = search_of(config)
+    require(options.engine)
+    if jobs > 1 and options.engine == "hyperopt":
+        raise RunError("tune.engine 'hyperopt' keeps a search in one process; take the engine optuna, or one job")
+    directory = RunDir(run_dir) if run_dir is not None else find_or_create(config, root, new=new)
+    with directory.lock():
+        directory.claim(config)
+        parts = tune_parts(config, jobs)
+        first = [part.name for part in parts if part.stage == "convert"]
+        middle = [part.name for part in of_stage(parts, "tune")]
+        results: list[StageResult] = []
+        if jobs > 1:
+            results += run_parts(config, first, run_dir=directory.path, progress=progress).stages
+            run_beside(config, middle, directory)
+            first, middle = [], []
+        names = [*first, *middle, BEST]
+        results += run_parts(config, names, run_dir=directory.path, progress=progress).stages
+        directory.write_manifest()
+    return RunResult(directory, tuple(results))
+
+
 def _rest(config: Config, run: RunDir) -> list[Part]:
     """Return the parts after the training, or none while a fold is not trained: its job will do them."""
     parts = parts_of(config)
@@ -121,6 +172,8 @@ def _done(config: Config, run: RunDir, part: Part) -> bool:
 def _part(config: Config, run: RunDir, part: Part, force: bool, progress: Progress) -> list[StageResult]:
     with run.lock(part.name, wait=True):
         record = Record(run, config, run.path / part.record, _key(config, run, part), part.name)
+        # A search goes on where it was, and knows itself when it has enough.
+        force = force or part.name.startswith("tune-")
         with _closing(record):
             results = [record.stage(name, work, progress, force) for name, work in _work(part).items()]
             files = run.results(part.writes)
@@ -130,7 +183,11 @@ def _part(config: Config, run: RunDir, part: Part, force: bool, progress: Progre
 
 def _work(part: Part) -> dict[str, Work]:
     """Return what a part does, by stage."""
+    if part.name == BEST:
+        return {"best": best}
     match part.stage:
+        case "tune":
+            return {"tune": partial(tune, worker=part.name, share=share_of(part))}
         case "convert":
             return {"convert": partial(convert, samples=[part.sample])}
         case "train":
@@ -146,7 +203,7 @@ def _key(config: Config, run: RunDir, part: Part) -> str:
     from nntrainer.ntuples.reader import identity
 
     keys: list[object] = [config.digest(), part.name]
-    for each in part.reads:
+    for each in part.reads if part.name != BEST else ():
         path = run.path / each
         if path.suffix == ".h5":
             with open_store(each) as store:

@@ -119,7 +119,7 @@ class Record:
         if not force and self._up_to_date(there):
             return StageResult(name, True, there["seconds"], there["detail"], tuple(there["outputs"]))
         # What comes after a stage that runs again is made again, too.
-        following = list(STAGES)[list(STAGES).index(name) + 1 :]
+        following = list(STAGES)[list(STAGES).index(name) + 1 :] if name in STAGES else []
         for later in following:
             self.data["stages"].pop(later, None)
         self.data["stages"][name] = {"state": "running", "started": now(), "key": self.key}

@@ -103,6 +103,26 @@ def inject(
     return f"{scored:,} events scored in {_some(len(outputs), 'file')} ({block.mode})", outputs
 
 
+def tune(
+    config: Config, run: RunDir, progress: Progress, worker: str = "tune", share: tuple[int, int] | None = None
+) -> tuple[str, list[Path]]:
+    """Do trials of a search, as one of several workers."""
+    from nntrainer.tuning.engine import Share
+    from nntrainer.tuning.search import folder_of, work
+
+    mine = Share(*share) if share is not None else None
+    done = work(config, run, worker, progress, mine)
+    own = [each for each in done if each.facts.get("worker") == worker]
+    return f"{_some(len(own), 'trial')} of {len(done):,}", [folder_of(run, mine)]
+
+
+def best(config: Config, run: RunDir, progress: Progress) -> tuple[str, list[Path]]:
+    """Write the best configuration of a search, and draw the trials."""
+    from nntrainer.tuning.report import report
+
+    return report(config, run)
+
+
 def _some(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 

@@ -23,7 +23,7 @@ LOG = "logs/condor.log"
 """The event log of all jobs of a run, in the run directory."""
 OUT_OF_MEMORY = "(HoldReasonCode == 34 || (HoldReasonCode == 21 && HoldReasonSubCode == 102))"
 MEMORY_HOLDS = "(NumHoldsByReason.JobOutOfResources ?: 0) + (NumHoldsByReason.StartdHeldJob ?: 0)"
-RESUMING = ("run", "train")
+RESUMING = ("run", "train", "tune")
 """Stages that go on where they were."""
 
 

@@ -23,7 +23,8 @@ from nntrainer.config.registry import (
     NetworkType,
     Registry,
 )
-from nntrainer.errors import ConfigError, nearest
+from nntrainer.config.tuning import SEARCHED
+from nntrainer.errors import ConfigError, nearest, one_of
 
 ENVIRONMENT = "NNTRAINER__"
 Location = tuple[str | int, ...]
@@ -57,7 +58,56 @@ def load_config(
         if not equals or not key:
             raise ConfigError(f"--set {text!r}: write key.path=value, such as --set training.epochs=3")
         _override(data, key.strip().split("."), value, f"--set {key.strip()}", lines)
+    config = _validate(data, lines)
+    if config.tune is not None:
+        _check_search(config, lines)
+    return config
+
+
+def varied(config: Config, values: Mapping[str, Any]) -> Config:
+    """Return a configuration with other values, as a trial of a search has, and without the search.
+
+    Args:
+        config: the configuration.
+        values: plain data by key, such as ``training.epochs``.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: there is no such key, or it does not take the value.
+    """
+    data = {**config.dump(), "tune": None}
+    lines = _Lines(Path("tune.parameters"), None)
+    for key, value in values.items():
+        _put(data, key.split("."), value, f"tune.parameters.{key}: {value!r}", lines)
     return _validate(data, lines)
+
+
+def _check_search(config: Config, lines: _Lines) -> None:
+    """Refuse keys that cannot be searched, and ranges that the configuration does not accept."""
+    search, messages = config.tune, []
+    for fold in search.folds if search else ():
+        if fold >= config.preparation.k:
+            messages.append(
+                f"{lines.where(('tune', 'folds'))}: tune.folds: there is no fold {fold}; the preparation "
+                f"block makes {config.preparation.k}, numbered from 0"
+            )
+    for key, values in search.parameters.items() if search else ():
+        where = lines.where(("tune", "parameters", key))
+        try:
+            for value in values.ends:
+                varied(config, {key: value})
+        except ConfigError as error:
+            messages += [f"{where}: {line}" for line in str(error).splitlines()[:1]]
+            continue
+        if not any(f"{key}.".startswith(f"{each}.") for each in SEARCHED):
+            messages.append(
+                f"{where}: tune.parameters.{key}: this key cannot be searched: it changes the events, or how they are "
+                f"measured, or nothing; what can are the keys of {one_of(SEARCHED)}"
+            )
+    if messages:
+        raise ConfigError("\n".join(messages))
 
 
 def _read(path: Path) -> tuple[yaml.Node | None, dict[str, Any]]:
@@ -112,6 +162,9 @@ class _Lines:
         for end in range(len(location), 0, -1):
             if location[:end] in self.overridden:
                 return self.overridden[location[:end]]
+        for given, source in self.overridden.items():  # a key above it that does not exist
+            if given[: len(location)] == location:
+                return source
         node, line = self.root, None
         for key in location:
             found = _child(node, key)
@@ -137,6 +190,10 @@ def _override(data: dict[str, Any], keys: list[str], value: str, source: str, li
         parsed = yaml.safe_load(value)
     except yaml.YAMLError:
         raise ConfigError(f"{source}: {value!r} is not a YAML value") from None
+    _put(data, keys, parsed, source, lines)
+
+
+def _put(data: dict[str, Any], keys: list[str], value: Any, source: str, lines: _Lines) -> None:
     target: Any = data
     for depth, key in enumerate(keys[:-1]):
         if isinstance(target, list):
@@ -152,7 +209,7 @@ def _override(data: dict[str, Any], keys: list[str], value: str, source: str, li
     last: str | int = keys[-1]
     if isinstance(target, list):
         last = _position(target, keys[-1], source)
-    target[last] = parsed
+    target[last] = value
     lines.overridden[tuple(int(key) if key.isdigit() else key for key in keys)] = source
 
 

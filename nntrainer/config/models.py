@@ -35,6 +35,7 @@ from nntrainer.config.registry import (
 )
 from nntrainer.config.targets import CLASS, Assignment, Identifier, PairEvaluation, Regression, Target, check_targets
 from nntrainer.config.training import Training
+from nntrainer.config.tuning import Tune
 from nntrainer.errors import ExpressionError, nearest, one_of
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
@@ -358,7 +359,7 @@ class Inject(Closed):
     directory: Path | None = Field(None, description="Where scored files go; 'scored' in the run if absent.")
 
 
-StageName = Literal["run", "convert", "train", "evaluate", "inject"]
+StageName = Literal["run", "convert", "train", "evaluate", "inject", "tune"]
 
 
 class JobNeeds(Closed):
@@ -402,6 +403,7 @@ class Config(Closed):
     export: Export = Field(Export(), description="ONNX.")
     inject: Inject = Field(Inject(), description="Scores into ntuples.")
     deploy: Deploy = Field(Deploy(), description="Where it runs.")
+    tune: Tune | None = Field(None, description="What `nntrainer tune` searches; a run without it is the same.")
 
     @field_validator("model", mode="before")
     @classmethod
@@ -491,16 +493,16 @@ class Config(Closed):
         return {k: v for k, v in self.data.targets.items() if k in self.training.tasks and isinstance(v, Regression)}
 
     def dump(self) -> dict[str, Any]:
-        """Return the configuration as plain data, every default spelt out."""
-        return self.model_dump(mode="json")
+        """Return the configuration as plain data, every default spelt out; without a search, no word of it."""
+        return self.model_dump(mode="json", exclude={"tune"} if self.tune is None else None)
 
     def digest(self) -> str:
-        """Return the SHA-256 of what decides the result: everything but where it runs."""
+        """Return the SHA-256 of what decides the result: everything but where it runs and what is searched."""
         dump = self.dump()
         # Without targets, everything is as it was before there were any.
         if not dump["data"]["targets"] and self.training.only_class:
             del dump["data"]["targets"], dump["training"]["tasks"], dump["evaluation"]["reconstruction"]
-        return digest({key: value for key, value in dump.items() if key != "deploy"})
+        return digest({key: value for key, value in dump.items() if key not in ("deploy", "tune")})
 
     def data_digest(self) -> str:
         """Return the SHA-256 of what decides the content of the dataset files."""

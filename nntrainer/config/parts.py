@@ -17,12 +17,15 @@ from nntrainer.config.models import Config
 from nntrainer.errors import ConfigError, nearest, one_of
 from nntrainer.files import expand
 
-Stage = Literal["convert", "train", "evaluate", "inject"]
+Stage = Literal["convert", "train", "evaluate", "inject", "tune"]
 RECORDS = "parts"
 """Directory of the parts' records in the run directory."""
 REST = "rest"
 """In place of a part's name: what follows the training, for the job of the fold that is trained last."""
+BEST = "tune-best"
+"""The part that makes the results of a search."""
 _INJECT = re.compile(r"inject-(\d+)of(\d+)")
+_TUNE = re.compile(r"tune-(share)?(\d+)of(\d+)")
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,9 @@ class Part:
     """A piece of a run.
 
     Attributes:
-        name: ``convert-<sample>``, ``train-fold<i>``, ``evaluate`` or ``inject-<i>of<n>``; names its record.
-        stage: what it does; ``evaluate`` draws the inputs, too, and exports.
+        name: ``convert-<sample>``, ``train-fold<i>``, ``evaluate`` or ``inject-<i>of<n>``; of a search
+            ``tune-<i>of<n>``, ``tune-share<i>of<n>`` and ``tune-best``; names its record.
+        stage: what it does; ``evaluate`` draws the inputs, too, and exports, or measures the trials of a search.
         needs: names of the parts that must be done before.
         reads: files and directories of the run that it reads.
         writes: files and directories of the run that it makes, besides its record.
@@ -124,6 +128,35 @@ def parts_of(config: Config, groups: int = 1, *, expanded: bool = True) -> list[
     return [*convert, *train, evaluate, *inject]
 
 
+def tune_parts(config: Config, jobs: int, *, shared: bool = True) -> list[Part]:
+    """Return the parts of a search.
+
+    Args:
+        config: the configuration.
+        jobs: how many parts do trials.
+        shared: they share one journal, in a run directory that all of them see; else each has a share of the trials
+            (every ``jobs``-th) and a journal of its own.
+
+    Returns:
+        The parts, each after those that it needs.
+    """
+    convert = of_stage(parts_of(config, expanded=False), "convert")
+    converted = tuple(path for part in convert for path in part.writes)
+    names = tuple(part.name for part in convert)
+    word = "" if shared else "share"
+    # Shared files are nobody's own: the last part lists them when they change no more.
+    folders = [() if shared else (f"tune/share{i}",) for i in range(jobs)]
+    tune = [Part(f"tune-{word}{i}of{jobs}", "tune", names, converted, folders[i]) for i in range(jobs)]
+    reads = ("tune",) if shared else tuple(path for folder in folders for path in folder)
+    return [*convert, *tune, Part(BEST, "evaluate", tuple(part.name for part in tune), reads, ("tune",))]
+
+
+def share_of(part: Part) -> tuple[int, int] | None:
+    """Return number and count of a tune part that has a journal of its own, None of others."""
+    match = _TUNE.fullmatch(part.name)
+    return (int(match[2]), int(match[3])) if match and match[1] else None
+
+
 def part_named(config: Config, name: str) -> Part:
     """Return a part by its name.
 
@@ -140,6 +173,10 @@ def part_named(config: Config, name: str) -> Part:
     match = _INJECT.fullmatch(name)
     groups = int(match[2]) if match and 0 <= int(match[1]) < int(match[2]) else 1
     parts = {part.name: part for part in parts_of(config, groups)}
+    if config.tune is not None:
+        match = _TUNE.fullmatch(name)
+        jobs = int(match[3]) if match and 0 <= int(match[2]) < int(match[3]) else 1
+        parts |= {part.name: part for part in tune_parts(config, jobs, shared=not (match and match[1]))}
     if name not in parts:
         raise ConfigError(f"there is no part '{name}'; parts are {one_of(parts)}.{nearest(name, parts)}")
     return parts[name]

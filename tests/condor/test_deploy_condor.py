@@ -234,6 +234,40 @@ def test_the_configuration_and_the_site_that_come_along(htcondor2: Any, tmp_path
     command("deploy", "rm", "far")
 
 
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(
+    ("transfer", "container"), [("shared", "apptainer"), ("spool", "apptainer"), ("shared", "none")]
+)
+def test_a_search_of_eight_trials(transfer: str, container: str, shared: Path, user: str, tmp_path: Path) -> None:
+    """Two jobs share one study where they see the run directory, and have a share of the trials each where not."""
+    place = make(transfer, container, shared, user, tmp_path)
+    search = {
+        "sampler": "random",
+        "trials": 8,
+        "parameters": {"training.optimizer.learning_rate": {"low": 1.0e-3, "high": 0.1, "log": True}},
+    }
+    training = {**CONFIG["training"], "workers": 1}
+    (place.path / "c.yaml").write_text(yaml.safe_dump({**CONFIG, "training": training, "tune": search}))
+    place.submit("--tune", "--jobs", "2")
+    place.deploy("wait", "r", seconds=900)
+    seen = place.status()
+    assert seen["state"] == "done"
+    word = "" if transfer == "shared" else "share"
+    workers = {f"tune-{word}{i}of2" for i in range(2)}
+    assert [job["name"] for job in seen["jobs"]] == ["convert-s", "convert-b", *sorted(workers), "tune-best"]
+    assert all(job["gpus"] for job in seen["jobs"] if job["name"] in workers)
+    assert "verified" in place.deploy("gather", "r", "--to", "copy")
+    found = json.loads((place.path / "copy/tune/trials.json").read_text())
+    assert [(each["number"], each["state"]) for each in found["trials"]] == [(number, "done") for number in range(8)]
+    assert {each["worker"] for each in found["trials"]} == workers
+    rates = {each["values"]["training.optimizer.learning_rate"] for each in found["trials"]}
+    assert len(rates) == 8  # drawn from the trial's number: the same eight in both modes
+    best = yaml.safe_load((place.path / "copy/tune/best.yaml").read_text())
+    assert best["training"]["optimizer"]["learning_rate"] in rates and best.get("tune") is None
+    assert (place.path / "copy/tune/plots/history.png").exists()
+    place.deploy("rm", "r")
+
+
 def jobs_of(run: Path) -> list[Any]:
     from deploy.backends.condor_bindings import Queue
     from deploy.backends.condor_submit import run_key

@@ -22,7 +22,7 @@ from deploy.backends.base import Batch
 from deploy.backends.htcondor import HTCondorBackend
 from deploy.errors import DeployError, PreflightError
 from deploy.jobs import Finding
-from deploy.plan import plan
+from deploy.plan import plan, plan_search
 from deploy.preflight import preflight
 from deploy.sandbox import sandboxed
 from deploy.sites import Credential, GpuNeeds, HTCondorSite, Limits, load_site
@@ -88,6 +88,61 @@ def test_golden_files(name: str) -> None:
             golden.parent.mkdir(parents=True, exist_ok=True)
             golden.write_text(text, encoding="utf-8")
         assert golden.read_text(encoding="utf-8") == text, f"{golden} is not what is rendered; see this file's head"
+
+
+SEARCH = (
+    "tune.parameters={training.batch_size: {choices: [256, 512]}, model.dropout: {low: 0.0, high: 0.5}}",
+    "tune.trials=8",
+)
+
+
+def search_of(name: str, jobs: int, *sets: str) -> Batch:
+    where = site(name)
+    config, sources = sandboxed(config_with(*SEARCH, *sets), where)
+    path = Path("/data/user/runs/tth/search")
+    return Batch(path, where, tuple(plan_search(config, where, path, path, jobs)), sources=sources)
+
+
+@pytest.mark.parametrize("name", ["pool", "pool-shared"])
+def test_golden_files_of_a_search(name: str) -> None:
+    batch = search_of(name, 3)
+    files = HTCondorBackend().render(batch)
+    first = "tune-0of3" if name == "pool-shared" else "tune-share0of3"
+    for file in ("run.dag", f"{first}.sub", "tune-best.sub"):
+        golden = GOLDEN / name / "tune" / file
+        if os.environ.get("UPDATE_GOLDEN"):
+            golden.parent.mkdir(parents=True, exist_ok=True)
+            golden.write_text(files[file], encoding="utf-8")
+        assert golden.read_text(encoding="utf-8") == files[file], f"{golden} is not what is rendered"
+    assert [job.name for job in batch.jobs][2:] == [
+        first,
+        *(first.replace("0of", f"{i}of") for i in (1, 2)),
+        "tune-best",
+    ]
+    assert batch.jobs[-1].needs == tuple(job.name for job in batch.jobs[2:-1])
+
+
+def test_rules_of_a_search() -> None:
+    shared, alone = search_of("pool-shared", 9), search_of("pool", 9)
+    assert len(shared.jobs) == len(alone.jobs) == 2 + 8 + 1  # never more jobs than trials
+    assert [job.outputs for job in alone.jobs][2] == ("tune/share0", "parts/tune-share0of8.json")
+    assert alone.jobs[-1].inputs == tuple(f"tune/share{i}" for i in range(8))
+    assert shared.jobs[2].outputs == ("parts/tune-0of8.json",)  # what others write, too, is listed by the last
+    assert {job.resources.gpus for job in shared.jobs if job.stage == "tune"} == {2}
+    assert shared.jobs[-1].resources.gpus == 0
+    asked = (
+        search_of("pool", 2, "deploy.resources.train.memory_mib=3000", "deploy.resources.tune.walltime_s=777")
+        .jobs[2]
+        .resources
+    )
+    assert (asked.memory_mib, asked.walltime_s) == (3000, 777)
+    with pytest.raises(PreflightError, match="hyperopt' keeps a search in one process"):
+        search_of("pool", 2, "tune.engine=hyperopt")
+    where = load_site("kubernetes", REPOSITORY / "configs/sites/kubernetes.yaml")
+    with pytest.raises(PreflightError, match="Kubernetes cluster, where a search in several jobs is not made yet"):
+        plan_search(config_with(*SEARCH), where, Path("/r"), Path("/r"), 2)
+    with pytest.raises(PreflightError, match="no tune block"):
+        plan_search(config_with(), site("pool"), Path("/r"), Path("/r"), 2)
 
 
 def test_rendering_is_repeatable() -> None:
