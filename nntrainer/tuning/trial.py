@@ -13,7 +13,7 @@ from nntrainer.config.load import varied
 from nntrainer.config.tuning import Tune
 from nntrainer.errors import Interrupted
 from nntrainer.evaluation.curves import roc
-from nntrainer.evaluation.predict import probabilities
+from nntrainer.evaluation.predict import predictions, probabilities
 from nntrainer.progress import Progress
 from nntrainer.rundir import RunDir
 from nntrainer.training.interrupt import STOP
@@ -167,12 +167,12 @@ def _auc(config: Config, fold: TrainedFold) -> float:
     """Return the AUC of the signal against all else on the validation events, with the weights of the training."""
     from nntrainer.networks.model import load_model
 
-    model = load_model(fold.model)
+    model = load_model(fold.model, config.model)
     labels = config.data.labels
     signal = labels.index(config.data.signal_label)
     score, target, weight = [], [], []
     for piece in load_training_data(config, fold.fold).validation.pieces():
-        found = probabilities(model, piece.inputs, np.arange(piece.events), signal, len(labels))
+        found = probabilities(predictions(model, piece.inputs, np.arange(piece.events)), signal, len(labels))
         score.append(found[:, signal])
         target.append(piece.target == signal if len(labels) > 2 else piece.target > 0.5)
         weight.append(piece.weight.astype(np.float64))
