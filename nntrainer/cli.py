@@ -349,6 +349,29 @@ def train(
     print_table(f"Trained in {directory.path}", [">fold", ">epochs", ">time", "model"], rows)
 
 
+@app.command(name="find-lr")
+def find_lr(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    fold: Annotated[int, typer.Option(min=0, help="Whose training events.")] = 0,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory for JSON and plot.")] = Path("find-lr"),
+    smallest: Annotated[float, typer.Option(help="First learning rate.")] = 1e-6,
+    largest: Annotated[float, typer.Option(help="Last learning rate.")] = 1.0,
+    steps: Annotated[int, typer.Option(help="Updates of a fresh network.")] = 300,
+) -> None:
+    """Convert what is missing, then suggest a learning rate: the loss while the rate grows."""
+    from nntrainer.dataset.conversion import convert as convert_samples
+    from nntrainer.progress import for_terminal
+    from nntrainer.training.find_lr import find_lr as test_rates
+
+    loaded, progress = _load(config, overrides), for_terminal()
+    convert_samples(loaded, progress=progress)
+    path = output / f"{loaded.name}_fold{fold}"
+    found = test_rates(loaded, fold, path, smallest=smallest, largest=largest, steps=steps, progress=progress)
+    at = f"{path}.json, .png, .pdf"
+    print(f"suggested: training.optimizer.learning_rate={found.suggested:.2g} ({at})")
+
+
 @app.command()
 def evaluate(
     config: ConfigFile, overrides: Overrides = None, run_dir: RunOption = None, runs: Root = Path("runs")

@@ -271,8 +271,10 @@ class Preparation(Closed):
         "standard", description="Input scaling, fitted on the training fold and stored in the model."
     )
     negative_weights: NegativeWeights = Field(NegativeWeights(), description="Policy for negative weights.")
-    class_balance: Literal["none", "equal"] = Field(
-        "equal", description="Scale training weights so that every class has the same sum, or leave them."
+    class_balance: Literal["none", "equal"] | dict[Name, PositiveFloat] = Field(
+        "equal",
+        description="Scale training weights so that every class has the same sum, or a sum as many times as large as "
+        "its label is given here (1 if it is not), or leave them.",
     )
     feature_makers: tuple[SerializeAsAny[MakerOptions], ...] = Field(
         (), description="Features computed from stored ones, added to the event features."
@@ -444,6 +446,17 @@ class Config(Closed):
         return self
 
     @model_validator(mode="after")
+    def _balanced_classes(self) -> Config:
+        balance = self.preparation.class_balance
+        for name in balance if isinstance(balance, dict) else ():
+            if name not in self.data.labels:
+                raise ValueError(
+                    f"preparation.class_balance: '{name}' is the label of no sample; allowed are "
+                    f"{one_of(self.data.labels)}.{nearest(name, self.data.labels)}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _learns(self) -> Config:
         targets = self.data.targets
         check_targets(targets, self.features.objects, self.data.labels)
@@ -476,6 +489,13 @@ class Config(Closed):
                         f"{where}.{key}: there is no '{given}'; there are {one_of(there)}.{nearest(given, there)}"
                     )
         return self
+
+    def class_shares(self) -> tuple[float, ...] | None:
+        """Return the training weight of each class, in label order, relative to the others; None if left as it is."""
+        balance = self.preparation.class_balance
+        if balance == "none":
+            return None
+        return tuple(balance.get(name, 1.0) if isinstance(balance, dict) else 1.0 for name in self.data.labels)
 
     @property
     def classifies(self) -> bool:

@@ -104,6 +104,44 @@ class ReduceOnPlateau(Closed):
 Schedule = Annotated[Constant | Step | Exponential | Cosine | Ramp | ReduceOnPlateau, Field(discriminator="name")]
 
 
+class CrossEntropy(Closed):
+    """Cross-entropy of the classes, weighted by event."""
+
+    name: Literal["cross_entropy"] = "cross_entropy"
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.0, description="Part of the target that is shared evenly by all classes (arXiv 1512.00567, section 7)."
+    )
+
+
+class Focal(Closed):
+    """Focal loss (arXiv 1708.02002): cross-entropy times (1 − p)^gamma, p the probability of the true class."""
+
+    name: Literal["focal"] = "focal"
+    gamma: NonNegativeFloat = Field(2.0, description="How little events count that are scored well; 0: no less.")
+
+
+Loss = Annotated[CrossEntropy | Focal, Field(discriminator="name")]
+
+
+class EMA(Closed):
+    """Exponential moving average of the weights, taken after every update (arXiv 1806.04498)."""
+
+    name: Literal["ema"] = "ema"
+    decay: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.999, description="What an update leaves of the average; less in the first updates: (1 + n) / (10 + n)."
+    )
+
+
+class SWA(Closed):
+    """Stochastic weight averaging: the mean of the weights at the ends of epochs (arXiv 1803.05407)."""
+
+    name: Literal["swa"] = "swa"
+    start_epoch: PositiveInt = Field(description="The first epoch whose weights count, from 1.")
+
+
+Averaging = Annotated[EMA | SWA, Field(discriminator="name")]
+
+
 class EarlyStopping(Closed):
     """Stop when the validation loss has not improved for ``patience`` epochs."""
 
@@ -135,10 +173,20 @@ class Training(Closed):
     )
     epochs: PositiveInt = Field(20, description="Passes over the training events.")
     batch_size: PositiveInt = Field(1024, description="Events in a batch of one worker.")
+    accumulate: PositiveInt = Field(
+        1, description="Batches whose gradients are gathered for one update, as if they were one batch."
+    )
+    loss: Loss = Field(CrossEntropy(), description="What is minimised on the classes.")
     optimizer: Optimizer = Field(Adam(), description="Optimizer and its parameters.")
     schedule: Schedule = Field(Constant(), description="Learning-rate schedule by name.")
     early_stopping: EarlyStopping | None = Field(None, description="When to stop before the last epoch.")
     gradient_clipping: GradientClipping | None = Field(None, description="Bound on the gradients.")
+    averaging: Averaging | None = Field(
+        None, description="Average of the weights over updates or epochs, which is validated and becomes the model."
+    )
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = Field(
+        "float32", description="What layers compute in during training; weights and exported models are float32."
+    )
     checkpoint_every: PositiveInt = Field(1, description="Epochs between two checkpoints.")
     workers: PositiveInt = Field(1, description="Horovod processes on this machine, one GPU each.")
     scale_learning_rate: bool = Field(False, description="Multiply the base learning rate by the workers.")
@@ -150,6 +198,15 @@ class Training(Closed):
         2048, description="Memory in MiB for the events of a worker; if they need more, they are read from disk."
     )
     tensorboard: bool = Field(True, description="Write TensorBoard event files.")
+
+    @model_validator(mode="after")
+    def _averaged(self) -> Training:
+        if isinstance(self.averaging, SWA) and self.averaging.start_epoch > self.epochs:
+            raise ValueError(
+                f"averaging.start_epoch is {self.averaging.start_epoch}, and epochs is {self.epochs}: nothing would be "
+                f"averaged; give a start_epoch of at most {self.epochs}"
+            )
+        return self
 
     @property
     def only_class(self) -> bool:

@@ -102,7 +102,8 @@ class WeightSums:
         if self._policy == "rescale":
             samples = np.arange(len(factor))
             factor *= _rescaling(samples, self._signed.sum(axis=1), self._kept.sum(axis=1))[:, np.newaxis]
-        if self._config.preparation.class_balance == "equal":
+        shares = self._config.class_shares()
+        if shares is not None:
             sums = (factor * self._kept).sum(axis=0)
             there = self.events.any(axis=0)
             for number in np.flatnonzero(there & ~(sums > 0)):
@@ -111,7 +112,7 @@ class WeightSums:
                     "so it cannot be balanced against the others; check data.weight and "
                     "preparation.negative_weights.training"
                 )
-            factor /= np.where(there, sums, 1.0)
+            factor *= np.divide(shares, sums, out=np.ones_like(sums), where=there)
         mean = (factor * self._kept).sum() / self.events.sum()
         if not mean > 0:
             raise TrainingError(

@@ -104,7 +104,8 @@ def _measure(config: Config, run: RunDir, dataset: Dataset, found: Scores, progr
     result["scores"] = _score_plots(labels, signal, label, weight, found, test, train, save_plot)
     # A network trained on balanced classes gives probabilities for balanced classes.
     balance = np.array([1 / weight[test & (label == c)].sum() for c in range(len(labels))])
-    prior = balance if config.preparation.class_balance == "equal" else np.ones(len(labels))
+    shares = config.class_shares()
+    prior = np.ones(len(labels)) if shares is None else balance * shares
     curves = {
         labels[c]: metrics.calibration(label[test] == c, found.test[test, c], weight[test] * prior[label[test]])
         for c in ([signal] if len(labels) == 2 else range(len(labels)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,15 @@ SCORES = "scores"
 """Name of the last layer, which turns logits into probabilities."""
 
 
-def build_model(config: Config, scaling: Scaling, seed: int) -> Any:
+def build_model(config: Config, scaling: Scaling, seed: int, precision: str = "float32") -> Any:
     """Build the network that a configuration asks for.
 
     Args:
         config: the configuration.
         scaling: the input scaling, stored in the model.
         seed: decides the initial weights and the dropout; sets the seeds of Python, NumPy and Keras.
+        precision: what the network's layers compute in; scaling and heads compute in float32 whatever it is, and all
+            weights are float32.
 
     Returns:
         A Keras model with float32 inputs ``events`` (F,) where there are event features, and ``<collection>``
@@ -39,12 +43,15 @@ def build_model(config: Config, scaling: Scaling, seed: int) -> Any:
 
     keras.utils.set_random_seed(seed)
     tensors, inputs = _inputs(config, scaling)
-    encoded = config.model.encode(inputs)
+    with _computing_in(precision):
+        encoded = config.model.encode(inputs)
     outputs: dict[str, Any] = {}
     if config.classifies:
         logits = encoded.logits
         if logits is None:
             logits = keras.layers.Dense(inputs.outputs, name="logits")(encoded.event)
+        elif logits.dtype != "float32":  # losses are computed in it
+            logits = keras.layers.Activation("linear", name="logits_float32")(logits)
         binary = len(config.data.labels) == 2
         outputs[SCORES] = keras.layers.Activation("sigmoid" if binary else "softmax", name=SCORES)(logits)
     outputs |= heads.add(config, inputs, encoded)
@@ -54,6 +61,19 @@ def build_model(config: Config, scaling: Scaling, seed: int) -> Any:
         if (name := layer.name.removesuffix("_scale")) != layer.name and name in scaling.ranges:
             layer.set_weights([scaling.ranges[name].mean, scaling.ranges[name].scale])
     return model
+
+
+@contextmanager
+def _computing_in(precision: str) -> Iterator[None]:
+    """Have the layers that are made inside compute in this precision."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def logits_model(model: Any) -> Any:

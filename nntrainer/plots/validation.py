@@ -45,6 +45,36 @@ def history(history: Columns | Mapping[str, Columns]) -> dict[str, Figure]:
 
 
 @style.styled
+def range_test(rates: Sequence[float], loss: Sequence[float], smoothed: Sequence[float], suggested: float) -> Figure:
+    """Draw the loss of a learning-rate range test against the rate.
+
+    Args:
+        rates: learning rates, growing.
+        loss: the loss of the batch at each rate.
+        smoothed: its average over rates nearby.
+        suggested: the rate that is suggested.
+
+    Returns:
+        The figure.
+    """
+    figure, (axes,) = style.canvas()
+    axes.set_xscale("log")
+    # Where training diverges the loss may be anything; what matters is how it fell, and the rest is left out.
+    low, first = float(np.min(smoothed)), float(smoothed[0])
+    high = min(float(np.max(loss)), first + max(first - low, 0.1 * abs(first)))
+    low = min(low, float(np.min(loss)))
+    shown = [np.where(np.asarray(values) <= high, values, np.nan) for values in (loss, smoothed)]
+    axes.plot(rates, shown[0], color=style.BACKGROUND, linewidth=0.8, label="each batch")
+    axes.plot(rates, shown[1], color=style.COLOURS[1], linewidth=2.0, label="smoothed")
+    axes.axvline(suggested, color=style.SIGNAL, linestyle="--", label=f"steepest at {suggested:.2g}")
+    axes.set_xlim(rates[0], rates[-1])
+    axes.set_xlabel("Learning rate")
+    axes.set_ylabel("Loss")
+    style.make_room(axes, low - 0.05 * (high - low), high, style.label(axes))
+    return figure
+
+
+@style.styled
 def _curves(folds: Mapping[str, Columns], name: str, title: str) -> Figure:
     figure, (axes,) = style.canvas()
     colours = [style.COLOURS[i % len(style.COLOURS)] for i in range(len(folds))]

@@ -47,6 +47,32 @@ def training_digest(config: Config, fold: int, identity: str) -> str:
     return digest([*decides, dump["preparation"], dump["model"], training, fold, identity])
 
 
+def updates(config: Config, fold: int, data: FoldData) -> Batches:
+    """Return the events of a fold in batches, one an update: with ``training.accumulate`` several of ``batch_size``.
+
+    Args:
+        config: the configuration.
+        fold: the fold.
+        data: this worker's events.
+
+    Returns:
+        The batches; what is left of an epoch for less than an update is another choice every epoch.
+
+    Raises:
+        TrainingError: there are fewer events than an update gathers.
+    """
+    options = config.training
+    wanted = options.batch_size * options.accumulate
+    batches = Batches(data.train, wanted, (config.seed, fold), data.buffer_events)
+    if options.accumulate > 1 and batches.batch < wanted:
+        raise TrainingError(
+            f"fold {fold}: training.accumulate gathers {options.accumulate} batches of {options.batch_size} events for "
+            f"an update, and a worker has {batches.batch} training events; lower training.accumulate or "
+            "training.batch_size"
+        )
+    return batches
+
+
 def weights_sha256(model: Any) -> str:
     """Return the SHA-256 (hex) of all weights of a Keras model."""
     found = hashlib.sha256()
@@ -115,8 +141,9 @@ class _Training:
         self.options, self.workers = config.training, workers
         self.progress = progress if workers.chief else silent()
         self.digest = training_digest(config, fold, data.identity)
-        self.model = build_model(config, data.scaling, config.seed + fold)
-        self.batches = Batches(data.train, self.options.batch_size, (config.seed, fold), data.buffer_events)
+        self.scaling = data.scaling
+        self.model = build_model(config, data.scaling, config.seed + fold, self.options.precision)
+        self.batches = updates(config, fold, data)
         self.validation = data.validation
         self.steps = Steps(config, self.model, workers, self.batches.batch)
         self.steps_per_epoch = self.batches.steps
@@ -205,14 +232,16 @@ class _Training:
         last_rate = float(np.asarray(self.steps.optimizer.learning_rate.value))
         self.steps.synchronise()
         trained = self.workers.total(np.array(state.sums))
-        validated = self.workers.total(self.steps.validate(self.validation))
         loss, accuracy = self._means(trained, "training")
-        val_loss, val_accuracy = self._means(validated, "validation")
-        improved = state.stopping.update(
-            val_loss, state.epoch, options.early_stopping.min_delta if options.early_stopping else 0.0
-        )
-        if improved and options.early_stopping and options.early_stopping.restore_best:
-            self.best = [np.asarray(each.value) for each in self.model.variables]
+        self.steps.averaging.after_epoch(state.epoch + 1)
+        with self.steps.averaging.in_place():
+            validated = self.workers.total(self.steps.validate(self.validation))
+            val_loss, val_accuracy = self._means(validated, "validation")
+            improved = state.stopping.update(
+                val_loss, state.epoch, options.early_stopping.min_delta if options.early_stopping else 0.0
+            )
+            if improved and options.early_stopping and options.early_stopping.restore_best:
+                self.best = [np.array(each.value) for each in self.model.variables]
         if isinstance(options.schedule, ReduceOnPlateau):
             self._plateau(options.schedule, val_loss)
         row = {
@@ -273,8 +302,9 @@ class _Training:
         )
 
     def _finish(self) -> Any:
-        """Check that all workers agree, take the best weights, save the model."""
+        """Check that all workers agree, take the average or the best weights, save the model in float32."""
         self.saver.wait()
+        self.steps.averaging.take()
         sums = self.workers.everyone(weights_sha256(self.model))
         if len(set(sums)) > 1:
             raise TrainingError(f"fold {self.fold}: the workers ended with different weights: {sums}")
@@ -282,6 +312,10 @@ class _Training:
             for variable, value in zip(self.model.variables, self.best, strict=True):
                 variable.assign(value)
         self.workers.broadcast(self.model.variables)
+        if self.options.precision != "float32":
+            weights = self.model.get_weights()
+            self.model = build_model(self.config, self.scaling, self.config.seed + self.fold)
+            self.model.set_weights(weights)
         if self.workers.chief:
             write_history(self.directory / "history.csv", self.state.history)
             part = self.directory / "model.part.keras"  # Keras insists on the ending

@@ -14,9 +14,12 @@ from nntrainer.config.targets import CLASS
 from nntrainer.networks.heads import task_model
 from nntrainer.networks.model import logits_model
 from nntrainer.threads import cores
+from nntrainer.training.averaging import Averaging
 from nntrainer.training.distributed import Workers
 from nntrainer.training.events import ALIGNMENT, Events, TrainingData
+from nntrainer.training.losses import class_loss, cross_entropy
 from nntrainer.training.optimizers import build_optimizer, clipped, update
+from nntrainer.training.precision import LossScale, check_precision
 from nntrainer.training.tasks import Tasks, target_names
 
 EVALUATION_BATCH = 8192
@@ -34,24 +37,34 @@ class Steps:
         config: the configuration.
         model: the Keras model.
         workers: this process among all.
-        batch: events in a training batch.
+        batch: events of an update, a multiple of ``training.accumulate``.
+
+    Attributes:
+        model: the model.
+        optimizer: its Keras optimizer.
+        averaging: the average of its weights.
     """
 
     def __init__(self, config: Config, model: Any, workers: Workers, batch: int) -> None:
         import tensorflow as tf
 
+        check_precision(config.training.precision)
         self.model = model
         self.optimizer = build_optimizer(config.training.optimizer)
         self.optimizer.build(model.trainable_variables)
+        self.averaging = Averaging(config.training.averaging, model)
         only_class = config.training.only_class
         self._logits = logits_model(model) if only_class else task_model(config, model)
-        self._tasks = None if only_class else Tasks(config, model, self._losses, self._correct)
+        self._tasks = None if only_class else Tasks(config, model, cross_entropy, self._correct)
         self.terms = self._tasks.terms if self._tasks else 3
         self._binary = len(config.data.labels) == 2
+        self._loss = class_loss(config.training.loss, len(config.data.labels))
+        self._loss_scale = LossScale(config.training.precision == "mixed_float16")
+        self._accumulate = config.training.accumulate
         self._clipping = config.training.gradient_clipping
         self._workers = workers
         self._augmenter = Augmenter(config, workers.rank)
-        self._bounds = _slices(model, batch)
+        self._bounds = _slices(model, batch // self._accumulate)
         self._held: tuple[TrainingData | None, Any] = None, None
         data = _specifications(model, config)
         rates, sums = tf.TensorSpec([None], tf.float32), tf.TensorSpec([self.terms], tf.float64)
@@ -64,8 +77,9 @@ class Steps:
 
     @property
     def variables(self) -> list[Any]:
-        """All Keras variables that training changes: the model's (dropout's seeds, too), the optimizer's."""
-        return [*self.model.variables, *self.optimizer.variables, *self._augmenter.variables]
+        """All Keras variables that training changes: the model's (dropout's seeds, too), the optimizer's, averages."""
+        more = [*self._augmenter.variables, *self.averaging.variables, *self._loss_scale.variables]
+        return [*self.model.variables, *self.optimizer.variables, *more]
 
     def train(self, data: TrainingData, order: np.ndarray, rates: np.ndarray, sums: Sequence[float]) -> list[float]:
         """Train on some batches.
@@ -77,8 +91,9 @@ class Steps:
             sums: what the epoch has added up so far.
 
         Returns:
-            The sums with these batches: weight·loss, weight·correct and weight; the loss without penalties on kernels.
-            With several tasks the same three of each follow.
+            The sums with these batches: weight·loss, weight·correct and weight. The loss of the class is the
+            cross-entropy, whatever is minimised, and penalties on kernels do not count. With several tasks the same
+            three of each follow.
         """
         return list(self._run(self._tensors(data), order, rates.astype(np.float32), np.array(sums)).numpy().tolist())
 
@@ -124,6 +139,36 @@ class Steps:
         return tf.while_loop(lambda step, _: step < tf.shape(rates)[0], body, start, parallel_iterations=1)[1]
 
     def _step(self, data: Any, rows: Any, rate: Any) -> Any:
+        gradients, sums = self._gathered(data, rows)
+        self._loss_scale.update(self._workers.average(gradients), lambda found: self._update(found, rate))
+        self.averaging.after_update(self.optimizer.iterations.value)
+        return sums
+
+    def _update(self, gradients: list[Any], rate: Any) -> None:
+        self.optimizer.learning_rate.assign(rate)
+        update(self.optimizer, clipped(self._clipping, gradients), self.model.trainable_variables)
+
+    def _gathered(self, data: Any, rows: Any) -> tuple[list[Any], Any]:
+        """Return gradients and sums over the events of an update, of one batch after another."""
+        if self._accumulate == 1:
+            return self._batch(data, rows)
+        import tensorflow as tf
+
+        batches = tf.reshape(rows, [self._accumulate, -1])
+        batches.set_shape([self._accumulate, rows.shape[0] // self._accumulate])
+
+        def body(number: Any, *so_far: Any) -> tuple[Any, ...]:
+            gradients, sums = self._batch(data, batches[number])
+            return number + 1, *(a + b for a, b in zip(so_far, [*gradients, sums], strict=True))
+
+        zeros = [tf.zeros(each.shape) for each in self.model.trainable_variables]
+        start = (tf.constant(0), *zeros, tf.zeros(self.terms, tf.float64))
+        # One at a time: that only one batch is in memory is what batches are gathered for.
+        found = tf.while_loop(lambda number, *_: number < self._accumulate, body, start, parallel_iterations=1)
+        return list(found[1:-1]), found[-1]
+
+    def _batch(self, data: Any, rows: Any) -> tuple[list[Any], Any]:
+        """Return what a batch adds to the gradients of an update and to the sums."""
         import tensorflow as tf
 
         data, rows = self._augmented(data, rows)
@@ -133,10 +178,7 @@ class Steps:
             for first, last in self._bounds
         ]
         gradients = [tf.add_n(each) for each in zip(*(gradients for gradients, _ in found), strict=True)]
-        gradients = clipped(self._clipping, self._workers.average(gradients))
-        self.optimizer.learning_rate.assign(rate)
-        update(self.optimizer, gradients, self.model.trainable_variables)
-        return tf.add_n([sums for _, sums in found])
+        return gradients, tf.add_n([sums for _, sums in found])
 
     def _augmented(self, data: Any, rows: Any) -> tuple[Any, Any]:
         """Return events and the positions of a batch in them, after what the configuration changes in its events."""
@@ -160,6 +202,7 @@ class Steps:
             loss = tf.reduce_sum(weight * losses) / batch
             if penalties and self._logits.losses:
                 loss += tf.add_n(self._logits.losses)
+            loss = self._loss_scale.scaled(loss / self._accumulate if self._accumulate > 1 else loss)
         gradients = tape.gradient(loss, [variable.value for variable in self.model.trainable_variables])
         return gradients, report
 
@@ -178,19 +221,16 @@ class Steps:
         return self._tasks.columns(sums, prefix) if self._tasks else {}
 
     def _judged(self, logits: Any, target: Any, weight: Any) -> tuple[Any, Any]:
-        """Return the (n,) losses of events, and what they add to the sums."""
+        """Return the (n,) losses of events that are minimised, and what the events add to the sums."""
         if self._tasks:
             of_tasks = self._tasks.losses(logits, target)
-            return self._tasks.total(of_tasks), self._tasks.report(of_tasks, weight)
-        losses = self._losses(logits, target)
-        return losses, self._report(logits, losses, target, weight)
-
-    def _losses(self, logits: Any, target: Any) -> Any:
-        import tensorflow as tf
-
-        if self._binary:
-            return tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=logits[:, 0])
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=target, logits=logits)
+            report = self._tasks.report(of_tasks, weight)
+            if self._loss is not cross_entropy and CLASS in of_tasks:
+                of_tasks[CLASS] = (self._loss(logits[CLASS], target[CLASS]), *of_tasks[CLASS][1:])
+            return self._tasks.total(of_tasks), report
+        entropy = cross_entropy(logits, target)
+        report = self._report(logits, entropy, target, weight)
+        return entropy if self._loss is cross_entropy else self._loss(logits, target), report
 
     def _correct(self, logits: Any, target: Any) -> Any:
         import tensorflow as tf

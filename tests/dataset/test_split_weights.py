@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike
+from pydantic import ValidationError
 
 from nntrainer.config import Config
 from nntrainer.dataset.split import fold_of, masks, rule, seen
@@ -138,6 +139,14 @@ def test_training_weights_without_balance_are_proportional() -> None:
     config = configured(class_balance="none", negative_weights={"training": "absolute"})
     made = training_weights(config, [1, -2, 3], [0, 1, 1], [0, 1, 1])
     assert made == pytest.approx([0.5, 1, 1.5])
+
+
+def test_classes_with_shares() -> None:
+    made = training_weights(configured(class_balance={"b": 3}), [1, 2, 5, 2], [0, 1, 0, 1], [0, 1, 0, 1])
+    assert made[[1, 3]].sum() == pytest.approx(3 * made[[0, 2]].sum()) and made.mean() == pytest.approx(1)
+    assert made[2] == pytest.approx(5 * made[0])
+    with pytest.raises(ValidationError, match="class_balance: 'bb' is the label of no sample; allowed are"):
+        configured(class_balance={"bb": 3})
 
 
 def test_classes_without_weight_are_refused_by_name() -> None:

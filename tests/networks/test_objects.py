@@ -176,3 +176,16 @@ def test_four_vectors_name_features_and_need_a_unit() -> None:
     inputs = {"jets": np.ones((2, 2, 2), np.float32), "jets_valid": np.ones((2, 2), np.float32)}
     with pytest.raises(ConfigError, match="'pt' is part of a four-vector and needs a unit, 'MeV', 'GeV', 'TeV'"):
         build_model(Config.model_validate(given), fit_scaling("standard", inputs, np.arange(2)), 1)
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(("options", "network_type"), NETWORKS)
+def test_less_precision(options: dict[str, object], network_type: str, precision: str) -> None:
+    inputs = inputs_of(200)
+    config, scaling = config_of(options, network_type), fit_scaling("standard", inputs, np.arange(200))
+    whole, half = (build_model(config, scaling, 7, kind) for kind in ("float32", precision))
+    half.set_weights(whole.get_weights())
+    one, other = (np.asarray(model(inputs, training=False)) for model in (whole, half))
+    assert one.dtype == other.dtype == np.float32
+    assert precision.removeprefix("mixed_") in {layer.compute_dtype for layer in half.layers}
+    np.testing.assert_allclose(other, one, atol=0.01 if precision == "mixed_float16" else 0.05)

@@ -78,6 +78,19 @@ def test_two_workers_that_read_from_disk_equal_one_with_twice_the_memory(make_co
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
 
 
+def test_two_workers_that_gather_and_average_equal_one_with_twice_the_batch(make_config: Make, tmp_path: Path) -> None:
+    given = {"epochs": 2, "model": PLAIN, "averaging": {"name": "ema", "decay": 0.95}, "loss": {"name": "focal"}}
+    together = train(make_config(workers=2, batch_size=16, accumulate=3, **given), RunDir(tmp_path / "two"), folds=[0])
+    first, second = read_training(tmp_path / "two" / "training" / "fold0")["weights_sha256_by_worker"]
+    assert first == second
+    config = make_config(batch_size=96, **given)
+    (tmp_path / "one").mkdir()
+    alone = train_fold(config, 0, tmp_path / "one", load_training_data(config, 0, group=2))
+    assert read_training(tmp_path / "one")["best_val_loss"] == pytest.approx(together[0].best_val_loss, rel=1e-4)
+    for one, other in zip(alone.get_weights(), load_model(together[0].model).get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
 def test_sigterm_reaches_the_workers(make_config: Make, tmp_path: Path, start_training: Any) -> None:
     # Dropout and batch normalisation: what differs between workers is brought together, and resumed.
     model = {"name": "dense", "layers": [16], "dropout": 0.2, "normalisation": "batch_norm"}

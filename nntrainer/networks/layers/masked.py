@@ -11,6 +11,11 @@ LOWEST = -1e30
 """Less than anything an object holds."""
 
 
+def lowest(tensor: Any) -> float:
+    """Return ``LOWEST``, or what float16 has in its place."""
+    return -6e4 if keras.backend.standardize_dtype(tensor.dtype) == "float16" else LOWEST
+
+
 @keras.saving.register_keras_serializable("nntrainer")
 class Masked(keras.layers.Layer):
     """Set invalid slots to zero, whatever lies there: NaN, too, which a product with zero would keep."""
@@ -53,7 +58,7 @@ class MaskedPool(keras.layers.Layer):
         objects, mask = inputs
         there = mask[..., None] > 0
         if self.kind == "max":
-            largest = keras.ops.max(keras.ops.where(there, objects, LOWEST), axis=1)
+            largest = keras.ops.max(keras.ops.where(there, objects, lowest(objects)), axis=1)
             return keras.ops.where(keras.ops.any(there, axis=1), largest, 0.0)
         total = keras.ops.sum(keras.ops.where(there, objects, 0.0), axis=1)
         if self.kind == "sum":

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from nntrainer.networks.layers.masked import LOWEST
+from nntrainer.networks.layers.masked import lowest
 
 QUANTITIES = ("log ΔR", "log kT", "log z", "log m²")
 SMALLEST = 1e-8
@@ -18,8 +18,15 @@ class PairFeatures(keras.layers.Layer):
     """The logarithms of ΔR, kT, z and m² of each pair of objects (arXiv 2202.03772, equation 3).
 
     ΔR uses the rapidity; kT = min(pT) ΔR, z = min(pT) / (pT + pT'), m² = (E + E')² − (p + p')². They are the same when
-    the two are exchanged. Zero where one of the two is not there, and for an object with itself.
+    the two are exchanged. Zero where one of the two is not there, and for an object with itself. In float32 also where
+    the network computes in less: squares of momenta are beyond float16.
+
+    Args:
+        **options: of a Keras layer.
     """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"dtype": "float32", **options})
 
     def call(self, inputs: list[Any]) -> Any:
         """Return the features of all pairs.
@@ -82,7 +89,7 @@ class OfOthers(keras.layers.Layer):
         there = ops.logical_and(both, ops.logical_not(ops.cast(ops.eye(mask.shape[1]), "bool")))[..., None]
         number = ops.sum(ops.cast(there, "float32"), axis=2)
         mean = ops.sum(ops.where(there, pairs, 0.0), axis=2) / ops.maximum(number, 1.0)
-        largest = ops.where(number > 0, ops.max(ops.where(there, pairs, LOWEST), axis=2), 0.0)
+        largest = ops.where(number > 0, ops.max(ops.where(there, pairs, lowest(pairs)), axis=2), 0.0)
         return ops.concatenate([mean, largest], axis=-1)
 
     def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
