@@ -87,7 +87,7 @@ class OfOthers(keras.layers.Layer):
         pairs, mask = inputs
         both = ops.logical_and(mask[:, :, None] > 0, mask[:, None, :] > 0)
         there = ops.logical_and(both, ops.logical_not(ops.cast(ops.eye(mask.shape[1]), "bool")))[..., None]
-        number = ops.sum(ops.cast(there, "float32"), axis=2)
+        number = ops.sum(ops.cast(there, pairs.dtype), axis=2)
         mean = ops.sum(ops.where(there, pairs, 0.0), axis=2) / ops.maximum(number, 1.0)
         largest = ops.where(number > 0, ops.max(ops.where(there, pairs, lowest(pairs)), axis=2), 0.0)
         return ops.concatenate([mean, largest], axis=-1)
