@@ -259,7 +259,8 @@ def test_a_search_of_eight_trials(transfer: str, container: str, shared: Path, u
     assert "verified" in place.deploy("gather", "r", "--to", "copy")
     found = json.loads((place.path / "copy/tune/trials.json").read_text())
     assert [(each["number"], each["state"]) for each in found["trials"]] == [(number, "done") for number in range(8)]
-    assert {each["worker"] for each in found["trials"]} == workers
+    worked = {each["worker"] for each in found["trials"]}
+    assert worked == workers if word else worked <= workers  # one may be done with all before the other starts
     rates = {each["values"]["training.optimizer.learning_rate"] for each in found["trials"]}
     assert len(rates) == 8  # drawn from the trial's number: the same eight in both modes
     best = yaml.safe_load((place.path / "copy/tune/best.yaml").read_text())
