@@ -16,8 +16,8 @@ from nntrainer.networks.inputs import Encoded, ModelInputs
 class EdgeConv(GraphNetwork):
     """Dense layers on each object with each of its k nearest neighbours, and their mean: ParticleNet.
 
-    Edge convolution blocks (arXiv 1801.07829) as ParticleNet (arXiv 1902.08570) has them: neighbours are near in η and
-    φ in the first block, in what the block before made of them in the others. An object in an event of fewer than
+    Paper: edge convolution blocks (arXiv 1801.07829) as ParticleNet (arXiv 1902.08570) has them: neighbours are near in
+    η and φ in the first block, in what the block before made of them in the others. An object in an event of fewer than
     k + 1 has fewer neighbours. Normalisation is by layer and not by batch, so that a score depends on its event alone.
     Inputs: any number of collections with four-vectors, event features beside them.
     """

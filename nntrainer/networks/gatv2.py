@@ -17,8 +17,8 @@ from nntrainer.networks.inputs import Encoded, ModelInputs
 class GATv2(GraphNetwork):
     """Every object takes from every other one as much as an attention with dynamic weights gives it: GATv2.
 
-    Graph attention (arXiv 2105.14491, equation 7) over the full graph of objects, each its own neighbour, with a skip
-    connection around each layer; pairs of objects may add what they are to one another (log ΔR, kT, z, m²; arXiv
+    Paper: graph attention (arXiv 2105.14491, equation 7) over the full graph of objects, each its own neighbour, with a
+    skip connection around each layer; pairs of objects may add what they are to one another (log ΔR, kT, z, m²; arXiv
     2202.03772) to the attention as features of their edge. Inputs: any number of collections, with four-vectors if
     pairs count; event features beside them.
     """

@@ -17,10 +17,10 @@ from nntrainer.networks.inputs import Encoded, ModelInputs
 class GCN(GraphNetwork):
     """A dense layer on every object, averaged over its neighbours with fixed weights: a baseline.
 
-    Graph convolution (arXiv 1609.02907, equation 2) with the normalised adjacency D^-1/2 A D^-1/2; A is 1 between all
-    objects, or exp(-ΔR² / 2R²), and 1 from an object to itself. A skip connection around each layer keeps the objects
-    apart, which a full graph would otherwise make all alike. Inputs: any number of collections, with four-vectors for
-    weights by ΔR; event features beside them.
+    Paper: graph convolution (arXiv 1609.02907, equation 2) with the normalised adjacency D^-1/2 A D^-1/2; A is 1
+    between all objects, or exp(-ΔR² / 2R²), and 1 from an object to itself. A skip connection around each layer keeps
+    the objects apart, which a full graph would otherwise make all alike. Inputs: any number of collections, with
+    four-vectors for weights by ΔR; event features beside them.
     """
 
     name: Literal["gcn"] = "gcn"

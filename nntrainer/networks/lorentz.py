@@ -18,11 +18,11 @@ from nntrainer.networks.inputs import Encoded, ModelInputs, Tokens, joined
 class Lorentz(GraphNetwork):
     """Messages from Minkowski products of four-vectors, which are updated along one another: LorentzNet.
 
-    Lorentz group equivariant blocks (arXiv 2201.08187, equations 3.1 to 3.4). Rotations and boosts of the whole event
-    leave the score as it is, because an object starts from its mass and from those features alone that ``scalars``
-    names, a b-tag for instance; pT, η, φ and mass are seen as four-vectors only. Products are computed in float64:
-    E² − p² of a jet is nothing in float32. Give four-vectors a mass and not an energy: inputs are float32, and an
-    energy knows m² to 1e-7 E² only. With masses boosts and rotations change the score of a trained network by less
+    Paper: Lorentz group equivariant blocks (arXiv 2201.08187, equations 3.1 to 3.4). Rotations and boosts of the whole
+    event leave the score as it is, because an object starts from its mass and from those features alone that
+    ``scalars`` names, a b-tag for instance; pT, η, φ and mass are seen as four-vectors only. Products are computed in
+    float64: E² − p² of a jet is nothing in float32. Give four-vectors a mass and not an energy: inputs are float32, and
+    an energy knows m² to 1e-7 E² only. With masses boosts and rotations change the score of a trained network by less
     than 1e-6, with energies by up to 1e-2 where jets have some TeV (more for a smaller ``scale_gev``). Nothing is
     normalised by batch. Inputs: collections with four-vectors and an η (no missing momentum: it is no four-vector);
     event features only on demand.
