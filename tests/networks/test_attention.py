@@ -36,7 +36,8 @@ def test_more_empty_slots_change_no_score(options: dict[str, Any], network_type:
         jets=np.pad(inputs["jets"], ((0, 0), (0, 3), (0, 0)), constant_values=np.nan),
         jets_valid=np.pad(inputs["jets_valid"], ((0, 0), (0, 3))),
     )
-    np.testing.assert_allclose(wider.predict_on_batch(padded), model.predict_on_batch(inputs), atol=2e-6)
+    given = wider.predict_on_batch(objects.seen_by(wider, padded))
+    np.testing.assert_allclose(given, model.predict_on_batch(objects.seen_by(model, inputs)), atol=2e-6)
 
 
 @pytest.mark.parametrize(("options", "network_type"), objects.NETWORKS)
@@ -50,7 +51,8 @@ def test_an_event_without_objects_has_a_score(options: dict[str, Any], network_t
     scaling = fit_scaling("standard", objects.inputs_of(200), np.arange(200))
     model = build_model(objects.config_of(options, network_type), scaling, 7)
     with tf.GradientTape() as tape:
-        scores = model({name: tf.constant(array) for name, array in inputs.items()}, training=True)
+        tensors = {name: tf.constant(array) for name, array in objects.seen_by(model, inputs).items()}
+        scores = model(tensors, training=True)
     assert np.isfinite(scores.numpy()).all()
     for gradient in tape.gradient(scores, [each.value for each in model.trainable_variables]):
         assert gradient is None or np.isfinite(gradient.numpy()).all()

@@ -185,7 +185,7 @@ def test_less_precision(options: dict[str, object], network_type: str, precision
     config, scaling = config_of(options, network_type), fit_scaling("standard", inputs, np.arange(200))
     whole, half = (build_model(config, scaling, 7, kind) for kind in ("float32", precision))
     half.set_weights(whole.get_weights())
-    inputs = {tensor.name: inputs[tensor.name] for tensor in whole.inputs}
+    inputs = seen_by(whole, inputs)
     one, other = (np.asarray(model(inputs, training=False)) for model in (whole, half))
     assert one.dtype == other.dtype == np.float32
     assert precision.removeprefix("mixed_") in {layer.compute_dtype for layer in half.layers}
