@@ -97,8 +97,8 @@ k8s-cluster: ## A throw-away real Kubernetes on this machine (ACTION=start, stop
 
 .PHONY: lock
 lock: ## Resolve the locks again (needs uv)
-	uv pip compile pyproject.toml --extra train --extra tune $(LOCK) -o requirements/cpu.txt
-	uv pip compile pyproject.toml --extra gpu --extra tune $(LOCK) -o requirements/gpu.txt
+	uv pip compile pyproject.toml --extra train --extra tune --extra explain $(LOCK) -o requirements/cpu.txt
+	uv pip compile pyproject.toml --extra gpu --extra tune --extra explain $(LOCK) -o requirements/gpu.txt
 	uv pip compile pyproject.toml --extra train --extra dev $(LOCK) -o requirements/dev.txt
 	uv pip compile --group bench $(LOCK:--generate-hashes=) --no-annotate | $(NO_CUDA) >requirements/bench.txt
 # Which CUDA wheels torch wants depends on its build; pip adds them.
