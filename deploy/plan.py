@@ -12,8 +12,8 @@ from deploy.errors import PreflightError
 from deploy.jobs import JobSpec, Resources
 from deploy.sites import DEFAULTS, ContainerSite, HTCondorSite, KubernetesSite, LocalSite, Site
 from nntrainer.config import Config
-from nntrainer.config.models import JobNeeds
 from nntrainer.config.parts import REST, Part, ntuples_to_score, of_stage, parts_of, tune_parts
+from nntrainer.config.results import JobNeeds
 from nntrainer.files import expand, is_remote
 
 # What OpenMP, BLAS and TensorFlow read; each would take all CPUs of the machine otherwise.

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from deploy.errors import SiteError
 from deploy.jobs import Resources
-from nntrainer.config.models import JobNeeds, StageName
+from nntrainer.config.results import JobNeeds, StageName
 from nntrainer.errors import nearest, one_of
 
 DIRECTORIES = (

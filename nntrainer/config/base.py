@@ -1,10 +1,13 @@
-"""The kind of model every block of the configuration is."""
+"""The kind of model every block of the configuration is, and the texts that many blocks hold."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from nntrainer.config.expressions import Expression
+from nntrainer.errors import ExpressionError
 
 
 class Closed(BaseModel):
@@ -19,3 +22,21 @@ def _listed(value: Any) -> Any:
 
 Strings = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 """One string or a list of them."""
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+
+
+def _expression(value: str) -> str:
+    try:
+        Expression.parse(value)
+    except ExpressionError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+Formula = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if isinstance(value, int | float) else value),
+    AfterValidator(_expression),
+]
+"""An expression of branches (``config.expressions``), or a number."""

@@ -4,27 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from nntrainer.config.base import Closed, Strings
-from nntrainer.config.expressions import Expression
+from nntrainer.config.base import Closed, Formula, Strings
 from nntrainer.config.registry import OBSERVABLES
-from nntrainer.errors import ConfigError, ExpressionError, one_of
-
-
-def _parsed(value: str) -> str:
-    try:
-        Expression.parse(value)
-    except ExpressionError as error:
-        raise ValueError(str(error)) from None
-    return value
-
-
-Formula = Annotated[
-    str,
-    BeforeValidator(lambda value: str(value) if isinstance(value, int | float) else value),
-    AfterValidator(_parsed),
-]
+from nntrainer.errors import ConfigError, one_of
 
 PARTICLES = ("top", "antitop", "higgs", "lepton", "antilepton")
 

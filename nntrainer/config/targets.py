@@ -5,27 +5,16 @@ from __future__ import annotations
 from itertools import permutations
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from nntrainer.config.base import Closed
-from nntrainer.config.expressions import Expression
-from nntrainer.errors import ExpressionError, one_of
+from nntrainer.config.base import Closed, Formula
+from nntrainer.errors import one_of
 
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,49}$")]
-Formula = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int | float) else value)]
 CLASS = "class"
 """The task that every network has unless it is left out: the event's class."""
 SLOTS = 127
 """Slots are stored as int8."""
-
-
-def _expression(value: str | None) -> str | None:
-    if value is not None:
-        try:
-            Expression.parse(value)
-        except ExpressionError as error:
-            raise ValueError(str(error)) from None
-    return value
 
 
 class Particle(Closed):
@@ -74,11 +63,6 @@ class Assignment(Closed):
     )
     particles: dict[Identifier, Particle] = Field(min_length=1, description="The particles by name; no two share jets.")
 
-    @field_validator("match")
-    @classmethod
-    def _parsed(cls, value: str) -> str | None:
-        return _expression(value)
-
     @model_validator(mode="after")
     def _apart(self) -> Assignment:
         ids = [each for particle in self.particles.values() for each in particle.ids]
@@ -96,11 +80,6 @@ class Regression(Closed):
     selection: Formula | None = Field(None, description="Events that have this truth; all if absent.")
     unit: str = Field("", description="Unit, such as MeV.")
     description: str = Field("", description="What it is, for people.")
-
-    @field_validator("expression", "selection")
-    @classmethod
-    def _parsed(cls, value: str | None) -> str | None:
-        return _expression(value)
 
 
 Target = Annotated[Assignment | Regression, Field(discriminator="kind")]

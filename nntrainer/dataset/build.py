@@ -10,7 +10,7 @@ import numpy as np
 
 from nntrainer.config import Config, Sample
 from nntrainer.config.expressions import Expression
-from nntrainer.config.models import Objects
+from nntrainer.config.features import Objects
 from nntrainer.config.targets import Assignment, Regression
 from nntrainer.dataset.schema import schema_of, slot_fields, value_field
 from nntrainer.errors import ExpressionError, InputError

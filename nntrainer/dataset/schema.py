@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nntrainer.config import Config
-from nntrainer.config.models import Feature
+from nntrainer.config.features import Feature
 from nntrainer.config.targets import Regression
 from nntrainer.errors import ConfigError
 

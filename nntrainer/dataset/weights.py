@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nntrainer.config import Config
-from nntrainer.config.models import WeightPolicy
+from nntrainer.config.preparation import WeightPolicy
 from nntrainer.errors import TrainingError
 
 

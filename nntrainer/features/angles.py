@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from nntrainer.config.models import Name
+from nntrainer.config.base import Name
 from nntrainer.config.registry import MAKERS
 from nntrainer.features.collection import CollectionMaker, Columns, Needs, Output, delta_phi
 

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from nntrainer.config.models import Name
+from nntrainer.config.base import Name
 from nntrainer.config.registry import MAKERS
 from nntrainer.features.collection import CollectionMaker, Columns, FourVectorMaker, Output, invariant_mass
 

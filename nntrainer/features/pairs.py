@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, PositiveFloat
 
-from nntrainer.config.models import Name
+from nntrainer.config.base import Name
 from nntrainer.config.registry import MAKERS
 from nntrainer.features.collection import Columns, FourVectorMaker, Output, delta_phi, invariant_mass
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from nntrainer.config.models import Name
+from nntrainer.config.base import Name
 from nntrainer.config.registry import MAKERS
 from nntrainer.features.collection import (
     CollectionMaker,

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
-from nntrainer.config.models import Features
+from nntrainer.config.features import Features
 from nntrainer.config.registry import NetworkType
 from nntrainer.networks.blocks import ObjectNetwork
 from nntrainer.networks.inputs import Encoded, ModelInputs, Tokens

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nntrainer.config import Config
-from nntrainer.config.models import FourVector
+from nntrainer.config.features import FourVector
 from nntrainer.config.registry import NetworkOptions
 from nntrainer.dataset.schema import ObjectSchema, network_inputs
 from nntrainer.errors import ConfigError, one_of

@@ -1,0 +1,125 @@
+"""The verbs that train: run, train, find-lr, tune."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nntrainer.cli.app import (
+    ConfigFile,
+    Force,
+    Overrides,
+    Root,
+    RunOption,
+    app,
+    check_own,
+    load,
+    print_results,
+    run_dir_of,
+    run_stages_of,
+)
+from nntrainer.console import print_table
+from nntrainer.errors import NNTrainerError
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    run_dir: RunOption = None,
+    runs: Root = Path("runs"),
+    stage: Annotated[list[str] | None, typer.Option(help="Only this stage; may be repeated.")] = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only this part, as one of several jobs: convert-SAMPLE, train-fold0, evaluate, inject-0of1."
+        ),
+    ] = None,
+    new: Annotated[bool, typer.Option("--new", help="Make a new run directory.")] = False,
+    force: Force = False,
+) -> None:
+    """Run everything: convert, input plots, train, evaluate, export, inject."""
+    if part:
+        from nntrainer.pipeline import run_parts
+        from nntrainer.progress import for_terminal
+
+        if stage or new or run_dir is None:
+            raise NNTrainerError("--part works in the run directory that --run-dir names, without --stage and --new")
+        done = run_parts(load(config, overrides), part, run_dir=run_dir, force=force, progress=for_terminal())
+        print_results(done)
+        return
+    run_stages_of(load(config, overrides), run_dir, runs, stage, new=new, force=force)
+
+
+@app.command()
+def train(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    run_dir: RunOption = None,
+    runs: Root = Path("runs"),
+    fold: Annotated[list[int] | None, typer.Option(help="Only this fold; may be repeated.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Horovod processes on this machine.")] = None,
+) -> None:
+    """Convert what is missing, then train: all folds or some."""
+    from nntrainer.progress import for_terminal
+    from nntrainer.training.train import train as train_folds
+
+    more = [f"training.workers={workers}"] if workers is not None else []
+    loaded = load(config, [*(overrides or ()), *more])
+    check_own(loaded)
+    directory = run_dir_of(loaded, run_dir, runs)
+    with directory.lock():
+        from nntrainer.dataset.conversion import convert as convert_samples
+
+        convert_samples(loaded, progress=for_terminal())
+        done = train_folds(loaded, directory, folds=fold, progress=for_terminal())
+    rows = [[each.fold, each.epochs, f"{each.seconds:.1f} s", each.model.relative_to(directory.path)] for each in done]
+    print_table(f"Trained in {directory.path}", [">fold", ">epochs", ">time", "model"], rows)
+
+
+@app.command(name="find-lr")
+def find_lr(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    fold: Annotated[int, typer.Option(min=0, help="Whose training events.")] = 0,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory for JSON and plot.")] = Path("find-lr"),
+    smallest: Annotated[float, typer.Option(help="First learning rate.")] = 1e-6,
+    largest: Annotated[float, typer.Option(help="Last learning rate.")] = 1.0,
+    steps: Annotated[int, typer.Option(help="Updates of a fresh network.")] = 300,
+) -> None:
+    """Convert what is missing, then suggest a learning rate: the loss while the rate grows."""
+    from nntrainer.dataset.conversion import convert as convert_samples
+    from nntrainer.progress import for_terminal
+    from nntrainer.training.find_lr import find_lr as test_rates
+
+    loaded, progress = load(config, overrides), for_terminal()
+    convert_samples(loaded, progress=progress)
+    path = output / f"{loaded.name}_fold{fold}"
+    found = test_rates(loaded, fold, path, smallest=smallest, largest=largest, steps=steps, progress=progress)
+    at = f"{path}.json, .png, .pdf"
+    print(f"suggested: training.optimizer.learning_rate={found.suggested:.2g} ({at})")
+
+
+@app.command()
+def tune(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    run_dir: RunOption = None,
+    runs: Root = Path("runs"),
+    jobs: Annotated[int, typer.Option(min=1, help="Processes on this machine that do trials at a time.")] = 1,
+    new: Annotated[bool, typer.Option("--new", help="Make a new run directory.")] = False,
+) -> None:
+    """Search the best values of the keys in the tune block; called again, it goes on."""
+    from nntrainer.pipeline import search
+    from nntrainer.progress import for_terminal
+    from nntrainer.tuning.report import rows_of
+
+    loaded = load(config, overrides)
+    result = search(loaded, run_dir=run_dir, root=runs, jobs=jobs, new=new, progress=for_terminal())
+    print_table(*rows_of(loaded, result.run))
+    print(result.run.path / "tune" / "best.yaml")
