@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.measure import RIVAL_PYTHON, ROOT, Row, median, ratios, spread
 
-ROWS = ("convert", "training", "out_of_core", "inject", "horovod", "deploy_verbs")
+ROWS = ("convert", "training", "callbacks", "out_of_core", "inject", "horovod", "deploy_verbs")
 RESULTS = ROOT / "bench" / "results.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
 PACKAGES = ("numpy", "uproot", "awkward", "h5py", "onnxruntime", "tensorflow-cpu", "keras", "horovod")

@@ -20,25 +20,7 @@ WANTED = {KERAS: 1.5, LOADER: 2.0, SLICED: 1.0, LIGHTNING: 1.0}
 def rows(quick: bool) -> list[Row]:
     """Measure an epoch at each batch size."""
     events, repeats = (40_000, 3) if quick else (400_000, 7)
-    return [*(row(events, batch, repeats) for batch in (256, 1024, 8192)), callbacks(events, 2 * repeats)]
-
-
-def callbacks(events: int, repeats: int) -> Row:
-    """Measure what checkpoint, history and progress add to an epoch."""
-    batch, here, folder = 1024, Path(sys.executable), str(samples(events))
-    with ExitStack() as open_:
-        contenders: dict[str, Contender] = {
-            way: open_.enter_context(closing(Rival(SCRIPT, way, folder, str(batch), python=here)))
-            for way in ("ours", "bare")
-        }
-        taken = interleaved(contenders, repeats, warmup=2)
-    return Row(
-        f"callbacks of a training, batch {batch:,}, {events:,} events",
-        taken["ours"],
-        taken["bare"],
-        at_most=1.02,
-        note="seconds an epoch; floor: the same without checkpoint, history, progress and requests to stop",
-    )
+    return [row(events, batch, repeats) for batch in (256, 1024, 8192)]
 
 
 def row(events: int, batch: int, repeats: int) -> Row:
