@@ -66,7 +66,7 @@ def step_friend(folder: Path, events: int, mode: str = "friend") -> None:
     """Score the long file."""
     from nntrainer.inject.inject import inject
 
-    models = sorted((folder / "run" / "models").glob("*.onnx"))
+    models = sorted((folder / "run" / "models").glob("fold*.onnx"))
     (done,) = inject(models, [str(folder / "ttH.root")], output=folder / mode, mode=mode, overwrite=True)
     if done.events != events or not done.scored:
         raise SystemExit(f"{done.events} events were scored, not {events}")

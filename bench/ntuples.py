@@ -100,7 +100,7 @@ def models() -> list[Path]:
             [sys.executable, __file__, str(into)], check=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
         )
 
-    return sorted((cached("models", build, Path(__file__).read_text()) / "run" / "models").glob("*.onnx"))
+    return sorted((cached("models", build, Path(__file__).read_text()) / "run" / "models").glob("fold*.onnx"))
 
 
 def make_models(folder: Path) -> None:

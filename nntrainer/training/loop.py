@@ -30,7 +30,9 @@ from nntrainer.training.schedules import rate
 from nntrainer.training.steps import Steps
 
 EVENTS_PER_CALL = 65_536
-"""Events of a worker between two looks at the stop request."""
+"""Events of a worker between two looks at the stop request, in the first epoch."""
+SECONDS_PER_CALL = 1.0
+"""Time between two looks at the stop request, in later epochs: a call into the graph costs some milliseconds."""
 
 
 def training_digest(config: Config, fold: int, identity: str) -> str:
@@ -149,6 +151,7 @@ class _Training:
         self.steps_per_epoch = self.batches.steps
         self.events_per_step = self.batches.batch * workers.size
         self.events_per_epoch = self.batches.events * workers.size
+        self.events_per_call = EVENTS_PER_CALL
         self.state = State()
         self.best: list[np.ndarray] | None = None
         self.saver = checkpoint.Saver()
@@ -188,7 +191,7 @@ class _Training:
         state = self.state
         start, before = time.perf_counter(), state.train_seconds
         # As many on every worker: at each call they ask one another whether to stop.
-        most = max(EVENTS_PER_CALL // self.batches.batch, 1)
+        most = max(self.events_per_call // self.batches.batch, 1)
         with closing(self.batches.portions(state.epoch, state.step)) as portions:
             for portion in portions:
                 for first in range(0, len(portion.order), most):
@@ -231,7 +234,9 @@ class _Training:
         state, options = self.state, self.options
         last_rate = float(np.asarray(self.steps.optimizer.learning_rate.value))
         self.steps.synchronise()
-        trained = self.workers.total(np.array(state.sums))
+        *sums, seconds = self.workers.total(np.array([*state.sums, state.train_seconds]))
+        self.events_per_call = int(SECONDS_PER_CALL * self.events_per_epoch / max(seconds, 1e-9))
+        trained = np.array(sums)
         loss, accuracy = self._means(trained, "training")
         self.steps.averaging.after_epoch(state.epoch + 1)
         with self.steps.averaging.in_place():

@@ -156,38 +156,38 @@ def make(transfer: str, container: str, shared: Path, user: str, tmp_path: Path,
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
-    ("transfer", "container", "jobs"),
+    ("transfer", "container", "jobs", "folds"),
     [
-        ("shared", "apptainer", "parts"),
-        ("spool", "apptainer", "parts"),
-        ("files", "universe", "parts"),
-        ("shared", "none", "parts"),
-        ("spool", "universe", "single"),
+        ("shared", "apptainer", "parts", 2),
+        ("spool", "apptainer", "parts", 4),
+        ("files", "universe", "parts", 2),
+        ("shared", "none", "parts", 2),
+        ("spool", "universe", "single", 2),
     ],
 )
 def test_from_submit_to_gathered_results(
-    transfer: str, container: str, jobs: str, shared: Path, user: str, tmp_path: Path
+    transfer: str, container: str, jobs: str, folds: int, shared: Path, user: str, tmp_path: Path
 ) -> None:
     place = make(transfer, container, shared, user, tmp_path, jobs=jobs)
-    place.submit()
-    assert "this run exists already" in place.submit(code=USER_ERROR)
+    place.submit("--set", f"preparation.folds={folds}")
+    assert "this run exists already" in place.submit("--set", f"preparation.folds={folds}", code=USER_ERROR)
     place.deploy("gather", "r", code=STILL_RUNNING)
     place.deploy("wait", "r", seconds=900)
     seen = place.status()
     assert seen["state"] == "done" and seen["note"] == ""
-    names = ["run"] if jobs == "single" else ["convert-s", "convert-b", "train-fold0", "train-fold1", "evaluate"]
-    assert [job["name"] for job in seen["jobs"]][:5] == names
+    training = [f"train-fold{fold}" for fold in range(folds)]
+    names = ["run"] if jobs == "single" else ["convert-s", "convert-b", *training, "evaluate"]
+    assert [job["name"] for job in seen["jobs"]][: folds + 3] == names
     assert all(job["state"] == "done" and job["host"] for job in seen["jobs"])
-    training = seen["jobs"][0 if jobs == "single" else 2]
-    assert training["gpus"]
+    assert all(job["gpus"] for job in seen["jobs"] if job["name"] in ("run", *training))
     assert "verified" in place.deploy("gather", "r")
     assert "copied now" in place.deploy("gather", "r", "--to", "copy")
     copy = place.path / "copy"
     files = {each["path"] for each in json.loads((copy / "manifest.json").read_text())["files"]}
-    assert {"models/fold0.onnx", "models/fold1.onnx", "metrics.json", "history.csv"} <= files
+    assert {f"models/fold{fold}.onnx" for fold in range(folds)} | {"metrics.json", "history.csv"} <= files
     assert {"scored/s1.friend.root", "scored/s2.friend.root", "scored/b.friend.root"} <= files
     assert any(path.startswith("plots/Evaluation/") for path in files)
-    for fold in (0, 1):
+    for fold in range(folds):
         record = json.loads((copy / f"training/fold{fold}/training.json").read_text())
         assert (record["epochs"], record["workers"]) == (2, 2)
     with uproot.open(copy / "scored/b.friend.root") as file:

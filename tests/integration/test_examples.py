@@ -10,10 +10,13 @@ import pytest
 from nntrainer.config import load_config
 from nntrainer.dataset.check import check_data
 from nntrainer.pipeline import run
+from nntrainer.training.record import read_training
 
 OWN_NTUPLES = {"cp"}  # with other ntuples than the toy's: in test_cp.py
 FILES = sorted((Path(__file__).parents[2] / "configs/examples").glob("*.yaml"))
 EXAMPLES = [path for path in FILES if path.stem not in OWN_NTUPLES]
+TWO_WORKERS = {"deep_sets", "particle_transformer", "reconstruction"}
+"""A set, pairs of objects and several tasks: trained by two real Horovod workers."""
 SMALL = ["training.epochs=1", "training.batch_size=64", "training.tensorboard=false", "evaluation.bootstrap=2"]
 STAGES = ["convert", "train", "evaluate", "export", "inject"]
 """All but the plots of the inputs, which take the longest and know no networks."""
@@ -24,10 +27,12 @@ def test_an_example_runs(path: Path, toy_files: list[Path], tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo/ntuples").symlink_to(toy_files[0].parent)
-    config = load_config(path, SMALL, environment={})
+    workers = 2 if path.stem in TWO_WORKERS else 1
+    config = load_config(path, [*SMALL, f"training.workers={workers}"], environment={})
     assert all(sample.entries for sample in check_data(config))
     done = run(config, stages=STAGES)
     assert [stage.name for stage in done.stages][-1] == "inject"
+    assert {read_training(done.run.fold(fold))["workers"] for fold in range(config.preparation.k)} == {workers}
     metrics = json.loads((done.run.path / "metrics.json").read_text())
     if config.classifies:
         assert 0 < metrics["auc"]["test"] < 1

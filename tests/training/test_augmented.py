@@ -37,6 +37,7 @@ def test_a_seed_gives_one_result_also_after_a_stop(
     assert train(plain, RunDir(tmp_path / "plain"), folds=[0])[0].weights_sha256 != sums[0]
     asked = iter([False] * 8 + [True] + [False] * 1000)
     monkeypatch.setattr(loop, "EVENTS_PER_CALL", 5 * 32)
+    monkeypatch.setattr(loop, "SECONDS_PER_CALL", 0)
     with monkeypatch.context() as patched:
         patched.setattr(loop.StopRequest, "requested", lambda self: next(asked))
         with pytest.raises(Interrupted):

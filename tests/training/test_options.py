@@ -129,6 +129,7 @@ def test_more_batches_than_events_are_refused(make_config: Make, tmp_path: Path)
 
 def test_the_moving_average_by_hand(make_config: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(loop, "EVENTS_PER_CALL", 64)  # one update a call
+    monkeypatch.setattr(loop, "SECONDS_PER_CALL", 0)
     seen: list[list[np.ndarray]] = []
     train_steps = steps.Steps.train
 
@@ -212,6 +213,7 @@ def test_stopped_inside_an_epoch(
     monkeypatch.setattr(steps, "check_precision", lambda precision: None)  # float16 on a CPU is slow, but it is
     monkeypatch.setattr(precision, "GROWS_AFTER", 10)
     monkeypatch.setattr(loop, "EVENTS_PER_CALL", 7 * 64)
+    monkeypatch.setattr(loop, "SECONDS_PER_CALL", 0)
     config = make_config(epochs=3, **options)
     whole = train(config, RunDir(tmp_path / "whole"), folds=[0])[0]
     run = RunDir(tmp_path / "stopped")

@@ -166,6 +166,7 @@ def test_stopped_inside_an_epoch(
     make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: dict[str, int], stop_at: int
 ) -> None:
     monkeypatch.setattr(loop, "EVENTS_PER_CALL", 7 * 64)
+    monkeypatch.setattr(loop, "SECONDS_PER_CALL", 0)
     config = make_config(epochs=2, **data)
     assert bool(load_training_data(config, 0).buffer_events) == bool(data)
     whole = train(config, RunDir(tmp_path / "whole"), folds=[0])[0]
