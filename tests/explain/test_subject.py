@@ -57,7 +57,7 @@ def test_the_probability_of_a_choice(make_run: Callable[..., Path], look_at: Loo
     assert (subject.target(changed) <= 0).all()
 
 
-@pytest.mark.parametrize("network", ["dense", "particle_transformer", "gatv2", "spanet"])
+@pytest.mark.parametrize("network", ["dense", "gatv2", "spanet"])
 def test_gradients_are_those_of_the_raw_inputs(network: str, make_run: Callable[..., Path], look_at: Look) -> None:
     subject, sample = look_at(make_run(network), events=30)
     output, gradients = subject.gradients(sample.inputs)
