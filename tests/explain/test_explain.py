@@ -25,8 +25,12 @@ EVENTS = 24
 
 
 @pytest.mark.parametrize("network", SMALL)
-def test_every_method_on_every_network(network: str, make_run: Callable[..., Path]) -> None:
-    path = make_run(network)
+def test_every_method_on_every_network(
+    network: str, make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, drawn = make_run(network), network in ("dense", "spanet")
+    if not drawn:  # for speed: the plots are the same
+        monkeypatch.setattr("nntrainer.explain.figures.save", lambda figure, path: [])
     done = explain(path, METHODS, events=EVENTS)
     assert [each.method for each in done.methods] == list(METHODS) and not done.refused
     assert done.title == ("ln P(choice for higgs)" if network == "spanet" else "logit of P(ttH)")
@@ -42,7 +46,7 @@ def test_every_method_on_every_network(network: str, make_run: Callable[..., Pat
         if each.method != "permutation":
             sums = {level: sum(table.value) for level, table in each.levels.items()}
             assert sums["features"] == pytest.approx(sums["collections"])
-            assert "slots" in sums and f"plots/Explain/{each.method}_contributions.png" in known["plots"]
+            assert "slots" in sums and drawn == (f"plots/Explain/{each.method}_contributions.png" in known["plots"])
     with h5py.File(path / "explain/shap.h5") as file:
         assert file["values/jets"].shape == file["inputs/jets"].shape == (EVENTS, 7, 5)
         assert file["values/jets"].dtype == np.float32 and set(file["fold"][:]) == (
@@ -61,7 +65,9 @@ def test_what_is_up_to_date_is_left(known: Path) -> None:
     before = sha256(table)
     again = explain(known, ["integrated_gradients", "permutation"], events=40)
     assert [each.skipped for each in again.methods] == [True, False] and sha256(table) == before
-    np.testing.assert_array_equal(again.methods[0].levels["features"].value, first.methods[0].levels["features"].value)
+    tables = [each.methods[0].levels["features"] for each in (first, again)]
+    one, other = (dict(zip(table.names, table.value, strict=True)) for table in tables)
+    assert one == other
     # Methods of both calls are compared.
     assert json.loads((known / "explain/agreement.json").read_text())["methods"] == [
         "integrated_gradients",

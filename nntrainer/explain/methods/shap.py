@@ -35,7 +35,7 @@ class ShapValues(ExplainerOptions):
 
     name: Literal["shap"] = "shap"
     evaluations: PositiveInt = Field(
-        600, description="Evaluations of the network that an event with all slots filled may take; decides how many "
+        400, description="Evaluations of the network that an event with all slots filled may take; decides how many "
         "events it is compared with, at least one."
     )  # fmt: skip
 
