@@ -100,7 +100,7 @@ class _Masker:
 
     def shape(self, row: np.ndarray) -> tuple[int, int]:
         """Return number of events and columns."""
-        return self._background.shape
+        return len(self._background), self._background.shape[1]
 
     def invariants(self, row: np.ndarray) -> np.ndarray:
         """Return where taking the event's column changes nothing, bool (events, columns)."""
