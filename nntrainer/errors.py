@@ -48,6 +48,10 @@ class RunError(NNTrainerError):
     """A run directory is missing, damaged or belongs to another configuration."""
 
 
+class ExplainError(NNTrainerError):
+    """A network cannot be explained in the way that is asked for."""
+
+
 class MissingDependencyError(NNTrainerError):
     """A package of an extra is not installed."""
 

@@ -156,7 +156,39 @@ class AugmentationOptions(Part):
         raise NotImplementedError
 
 
+class ExplainerOptions(Part):
+    """Options of a method that explains a network; each one's class adds ``check`` and ``explain``."""
+
+    quick: ClassVar[bool] = True
+    """Whether it is one of those that are taken when none is named."""
+
+    name: str
+
+    def check(self, config: Any) -> None:
+        """Raise an ExplainError, one sentence, when a network of this configuration is nothing for the method."""
+
+    def explain(self, subject: Any, sample: Any, progress: Any, deadline: float) -> Any:
+        """Explain the model of one fold.
+
+        Args:
+            subject: the model, ``explain.subject.Subject``.
+            sample: the events that it never saw, ``explain.sample.Sample``, in random order.
+            progress: told of each event that is explained; already started.
+            deadline: ``time.monotonic()`` after which no other batch of events is begun (``explain.batches``).
+
+        Returns:
+            An ``explain.attribution.Attribution`` or ``explain.attribution.Ranking``, of the first events of the sample
+            where the time was too short for all.
+        """
+        raise NotImplementedError
+
+    def figures(self, found: Any, sample: Any) -> dict[str, Any]:
+        """Return plots of the method's own, by file name, of what was found in all folds and of its events."""
+        return {}
+
+
 NETWORKS: Registry[NetworkOptions] = Registry("network", "nntrainer.networks")
 MAKERS: Registry[MakerOptions] = Registry("feature maker", "nntrainer.features")
 OBSERVABLES: Registry[Observable] = Registry("observable", "nntrainer.observables")
 AUGMENTATIONS: Registry[AugmentationOptions] = Registry("augmentation", "nntrainer.augmentation")
+EXPLAINERS: Registry[ExplainerOptions] = Registry("method", "nntrainer.explain.methods")

@@ -1,0 +1,1 @@
+"""The methods, each a file that registers its options in ``config.registry.EXPLAINERS``."""
