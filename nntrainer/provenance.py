@@ -24,7 +24,7 @@ PACKAGES: tuple[str, ...] = (
     "horovod",
     "onnx",
 )
-PACKAGES += ("onnxruntime", "tf2onnx", "scikit-learn")
+PACKAGES += ("onnxruntime", "tf2onnx", "scikit-learn", "shap", "lime")
 
 
 @cache

@@ -109,20 +109,19 @@ def groups(columns: Columns) -> dict[str, dict[str, np.ndarray]]:
     return {level: parts for level, parts in found.items() if parts}
 
 
-def importances(found: Attribution, sample: Sample, seed: int) -> dict[str, Importance]:
+def importances(found: Attribution, sample: Sample) -> dict[str, Importance]:
     """Return the weighted mean over events of the sum of |contribution| of each part, at each level.
 
     Args:
         found: the contributions to the first events of the sample.
         sample: the events.
-        seed: seed of the bootstrap (Poisson, ``REPLICAS`` replicas), which gives the uncertainties.
 
     Returns:
-        The importances by level, in units of the output.
+        The importances by level, in units of the output; uncertainties by the Poisson bootstrap.
     """
     size = np.abs(sample.columns.flat(found.values), dtype=np.float64)
     weight = sample.weight[: found.events]
-    times = np.random.default_rng(seed).poisson(1.0, (REPLICAS, found.events)) * weight
+    times = np.random.default_rng(sample.seed).poisson(1.0, (REPLICAS, found.events)) * weight
     levels = {}
     for level, parts in groups(sample.columns).items():
         each = np.stack([size[:, places].sum(axis=1) for places in parts.values()], axis=1)

@@ -21,7 +21,7 @@ def mean_event(sample: Sample) -> dict[str, np.ndarray]:
     return found
 
 
-def full_events(sample: Sample, count: int, seed: int) -> np.ndarray:
+def full_events(sample: Sample, count: int, seed: int | None = None) -> np.ndarray:
     """Draw events, by |weight|, of which every slot holds an object, whatever the event to compare with has.
 
     An empty slot gets an object that another event has in this slot, or, where none has one there, anywhere in the
@@ -30,12 +30,12 @@ def full_events(sample: Sample, count: int, seed: int) -> np.ndarray:
     Args:
         sample: the events.
         count: how many to draw, with replacement.
-        seed: seed of the draw.
+        seed: seed of the draw; the sample's if absent.
 
     Returns:
         (count, columns) float32, in the order of ``columns.names()``.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(sample.seed if seed is None else seed)
     share = np.abs(sample.weight) / np.abs(sample.weight).sum()
     rows = random.choice(len(sample), count, p=share)
     found = {name: sample.inputs[name][rows] for name in sample.columns.inputs}
@@ -44,7 +44,8 @@ def full_events(sample: Sample, count: int, seed: int) -> np.ndarray:
         objects, everywhere = sample.inputs[name], np.argwhere(valid)
         for slot in range(valid.shape[1]):
             empty = np.flatnonzero(~valid[rows, slot])
-            here = np.argwhere(valid[:, [slot]]) + (0, slot)
+            events = np.flatnonzero(valid[:, slot])
+            here = np.stack([events, np.full_like(events, slot)], axis=1)
             donors = here if len(here) else everywhere
             if not len(donors):
                 continue  # never an object: the column explains nothing

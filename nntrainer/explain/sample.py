@@ -96,6 +96,7 @@ class Sample:
         fold: (n,) int, the model that never saw the event.
         event_number: (n,) uint64.
         truth: (n,) of each target besides the class, by name, as ``training.tasks.targets_of`` gives it.
+        seed: seed of whatever is drawn at random to explain them.
     """
 
     columns: Columns
@@ -105,6 +106,7 @@ class Sample:
     fold: np.ndarray
     event_number: np.ndarray
     truth: dict[str, np.ndarray]
+    seed: int
 
     def __len__(self) -> int:
         return len(self.label)
@@ -114,7 +116,7 @@ class Sample:
         inputs = {name: array[rows] for name, array in self.inputs.items()}
         truth = {name: array[rows] for name, array in self.truth.items()}
         each = (array[rows] for array in (self.label, self.weight, self.fold, self.event_number))
-        return Sample(self.columns, inputs, *each, truth)
+        return Sample(self.columns, inputs, *each, truth, self.seed)
 
 
 def draw(config: Config, dataset: Dataset, events: int, seed: int) -> Sample:
@@ -156,7 +158,7 @@ def draw(config: Config, dataset: Dataset, events: int, seed: int) -> Sample:
     inputs = {name: array[order] for name, array in inputs.items()}
     truth = {name: array[order] for name, array in truth.items()}
     scaled = weight[rows] * len(rows) / len(labels)
-    return Sample(features(config), inputs, label[rows], scaled, fold[rows], number[rows], truth)
+    return Sample(features(config), inputs, label[rows], scaled, fold[rows], number[rows], truth, seed)
 
 
 def _read(config: Config, dataset: Dataset, rows: np.ndarray) -> tuple[Inputs, dict[str, np.ndarray]]:
