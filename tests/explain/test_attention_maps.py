@@ -24,7 +24,7 @@ ATTENTIVE = [each for each in NETWORKS if each[0]["name"] in ("transformer", "pa
 
 
 def subject_of(config: Config, inputs: dict[str, np.ndarray]) -> Subject:
-    return Subject(config, build_model(config, fit_scaling("standard", inputs, np.arange(100)), 7))
+    return Subject(config, build_model(config, fit_scaling("standard", inputs, np.arange(50)), 7))
 
 
 def sample_of(config: Config, inputs: dict[str, np.ndarray]) -> Sample:
@@ -116,15 +116,17 @@ def test_what_is_found_and_drawn(which: str) -> None:
     assert (found.levels["slots"].error > 0).all()
     drawn = method.figures(found, sample)
     layers = [each.removeprefix("map_") for each in found.arrays if each.startswith("map_")]
-    assert {f"attention_{layer}" for layer in layers} <= set(drawn)
+    assert {f"map_{layer}" for layer in layers} <= set(drawn)
     if which == "assignment":
-        assert "attention_particles_attention_0" in drawn
+        assert "particles_attention_0" in drawn
         assert [*found.facts["attention_over_uniform"]["attention_0"]] == ["higgs", "top", "other pairs"]
     else:
-        assert "attention_delta_r_block_0_attention" in drawn
-        assert "attention_delta_r_class_block_0_attention" not in drawn
+        assert "delta_r_block_0_attention" in drawn
+        assert "delta_r_class_block_0_attention" not in drawn
 
 
 def test_networks_without_attention_are_refused() -> None:
-    with pytest.raises(ExplainError, match=r"^attention: the network 'deep_sets' has no attention layers; networks with"):
+    with pytest.raises(
+        ExplainError, match=r"^attention: the network 'deep_sets' has no attention layers; networks with"
+    ):
         AttentionMaps().check(config_of({"name": "deep_sets"}, "set"))

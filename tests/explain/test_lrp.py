@@ -40,7 +40,9 @@ def subject_of(config: Config, inputs: dict[str, np.ndarray]) -> Subject:
     random = np.random.default_rng(3)
     for layer in model.layers:
         if not layer.name.endswith("_scale"):
-            layer.set_weights([each + random.normal(0, 0.2, each.shape) * (each.ndim < 2) for each in layer.get_weights()])
+            layer.set_weights(
+                [each + random.normal(0, 0.2, each.shape) * (each.ndim < 2) for each in layer.get_weights()]
+            )
     for layer in model.layers:
         if hasattr(layer, "moving_variance"):
             layer.moving_variance.assign(np.abs(layer.moving_variance.numpy()))
@@ -54,7 +56,9 @@ def relevance_of(subject: Subject, inputs: dict[str, np.ndarray], rules: Rules) 
 def check_conserved(subject: Subject, inputs: dict[str, np.ndarray], rules: Rules) -> Any:
     found = relevance_of(subject, inputs, rules)
     np.testing.assert_allclose(found.output, subject.target(inputs), rtol=2e-4, atol=2e-5)
-    total = found.base + sum(each.reshape(len(each), -1).sum(axis=1, dtype=np.float64) for each in found.values.values())
+    total = found.base + sum(
+        each.reshape(len(each), -1).sum(axis=1, dtype=np.float64) for each in found.values.values()
+    )
     np.testing.assert_allclose(total, found.output, rtol=1e-4, atol=1e-4)
     for name, each in found.values.items():
         assert np.isfinite(each).all()
@@ -151,7 +155,9 @@ def test_the_features_that_tell_the_classes_come_first(trained: Any, rules: Rule
 
 def test_a_layer_without_a_rule_is_named() -> None:
     config = config_of({"name": "lorentz", "width": 8, "blocks": 1}, "graph")
-    with pytest.raises(ExplainError, match=r"^lrp: there is no rule for the layer '\w+' \(\w+\) of the network 'lorentz'"):
+    with pytest.raises(
+        ExplainError, match=r"^lrp: there is no rule for the layer '\w+' \(\w+\) of .*'lorentz'"
+    ):
         LRP().check(config)
     layers = [{"layer": "Dense", "units": 4, "activation": "softmax"}]
     with pytest.raises(ExplainError, match=r"no rule for the layer 'layer_layer_0' \(Dense\) of the network 'layers'"):

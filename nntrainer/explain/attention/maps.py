@@ -155,12 +155,12 @@ def _kinds() -> dict[type, Callable[..., Any]]:
 
     def masked(layer: Any, inputs: Any) -> Any:
         query, key, _, mask, *bias = inputs
-        return layer.weights(layer.scores(query, key, *bias), mask)
+        return layer.shares(layer.scores(query, key, *bias), mask)
 
     def graph(layer: Any, inputs: Any) -> Any:
         objects, mask, *edges = inputs
         target, source = layer.target(objects), layer.source(objects)
-        return layer.weights(layer.scores(target, source, *(layer.edge(each) for each in edges)), mask)
+        return layer.shares(layer.scores(target, source, *(layer.edge(each) for each in edges)), mask)
 
     def multi_head(layer: Any, *args: Any, **options: Any) -> Any:
         return layer(*args, **{**options, "return_attention_scores": True})[1]

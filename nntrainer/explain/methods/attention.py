@@ -80,7 +80,7 @@ class AttentionMaps(ExplainerOptions):
                 for place, name in enumerate(facts["classes"])
                 if (sample.label == place).any()
             }
-            drawn[f"attention_{layer}"] = plots.maps(layer, labels[0], labels[1], means)
+            drawn[f"map_{layer}"] = plots.maps(layer, labels[0], labels[1], means)
             values = pairs.between_objects(each, apart)
             if values is None or not np.isfinite(apart).any():
                 continue
@@ -89,13 +89,13 @@ class AttentionMaps(ExplainerOptions):
                 name: pairs.curve(values, apart, every & (sample.label == place)[:, None, None], sample.weight)
                 for place, name in enumerate(facts["classes"])
             }
-            drawn[f"attention_delta_r_{layer}"] = plots.delta_r(layer, curves)
+            drawn[f"delta_r_{layer}"] = plots.delta_r(layer, curves)
             if facts["particles"]:
                 curves = {
                     name: pairs.curve(values, apart, same == place, sample.weight)
                     for place, name in [*enumerate(facts["particles"]), (pairs.OTHER, "other pairs")]
                 }
-                drawn[f"attention_particles_{layer}"] = plots.delta_r(layer, curves)
+                drawn[f"particles_{layer}"] = plots.delta_r(layer, curves)
         return drawn
 
 

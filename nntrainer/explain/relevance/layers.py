@@ -34,8 +34,26 @@ AS_THEY_ARE: tuple[type, ...] = (
 OPERATIONS = ("GetItem", "Reshape", "Transpose", "Concatenate", "Add", "Subtract", "Squeeze", "ExpandDims", "Negative")
 """The same for functions of Keras that stand in a network's graph like layers."""
 ACTIVATIONS = frozenset(
-    "relu relu6 leaky_relu elu selu celu gelu silu swish tanh sigmoid hard_sigmoid hard_silu softplus softsign "
-    "exponential mish linear".split()
+    [
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "elu",
+        "selu",
+        "celu",
+        "gelu",
+        "silu",
+        "swish",
+        "tanh",
+        "sigmoid",
+        "hard_sigmoid",
+        "hard_silu",
+        "softplus",
+        "softsign",
+        "exponential",
+        "mish",
+        "linear",
+    ]
 )
 
 
@@ -72,7 +90,11 @@ def bound(passing: Passing, operation: Any) -> Callable[..., Any]:
     rule = rule_of(operation)
     if rule is None:
         raise ValueError(f"no rule for {operation.name}")
-    return partial(rule, passing, operation)
+
+    def call(*args: Any, **options: Any) -> Any:
+        return rule(passing, operation, *args, **{key: each for key, each in options.items() if each is not None})
+
+    return call
 
 
 def _fits(layer: Any) -> bool:
@@ -165,18 +187,18 @@ def _product(passing: Passing, layer: Any, inputs: Any) -> Any:
 def _masked_attention(passing: Passing, layer: Any, inputs: Any) -> Any:
     query, key, value, mask, *bias = inputs
     if passing.rules.attention == "constant":
-        weights = layer.weights(layer.scores(query, key, *bias), mask)
+        weights = layer.shares(layer.scores(query, key, *bias), mask)
         return layer.attend(tf.stop_gradient(weights), value)
     scores = shared(layer.scores, [query, key])
     scores = tf.add_n([scores, *(tf.cast(each, scores.dtype) for each in bias)])
-    return shared(layer.attend, [passing.expanded(layer.weights(scores, mask)), value])
+    return shared(layer.attend, [passing.expanded(layer.shares(scores, mask)), value])
 
 
 def _graph_attention(passing: Passing, layer: Any, inputs: Any) -> Any:
     objects, mask, *edges = inputs
     source = _dense(passing, layer.source, objects)
     target = _dense(passing, layer.target, objects)
-    weights = layer.weights(layer.scores(target, source, *(_dense(passing, layer.edge, each) for each in edges)), mask)
+    weights = layer.shares(layer.scores(target, source, *(_dense(passing, layer.edge, each) for each in edges)), mask)
     if passing.rules.attention == "constant":
         return layer.take(tf.stop_gradient(weights), source)
     return shared(layer.take, [passing.expanded(weights), source])

@@ -35,7 +35,7 @@ class MaskedAttention(keras.layers.Layer):
             A (None, Q, width) tensor, zero where no key is there.
         """
         query, key, value, mask, *bias = inputs
-        return self.attend(self.weights(self.scores(query, key, *bias), mask), value)
+        return self.attend(self.shares(self.scores(query, key, *bias), mask), value)
 
     def scores(self, query: Any, key: Any, bias: Any = None) -> Any:
         """Return how well keys fit to queries, (None, heads, Q, N) float32, before the softmax.
@@ -53,7 +53,7 @@ class MaskedAttention(keras.layers.Layer):
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) / float(query.shape[-1]) ** 0.5
         return ops.cast(scores if bias is None else scores + bias, "float32")
 
-    def weights(self, scores: Any, mask: Any) -> Any:
+    def shares(self, scores: Any, mask: Any) -> Any:
         """Return the share of each key, (None, heads, Q, N): the softmax over the keys that are there.
 
         Args:

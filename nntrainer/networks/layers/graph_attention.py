@@ -53,7 +53,7 @@ class GraphAttention(keras.layers.Layer):
         objects, mask, *edges = inputs
         source = self.source(objects)
         scores = self.scores(self.target(objects), source, *(self.edge(each) for each in edges))
-        return self.take(self.weights(scores, mask), source)
+        return self.take(self.shares(scores, mask), source)
 
     def scores(self, target: Any, source: Any, edge: Any = None) -> Any:
         """Return how much each object attends to each, (None, N, N, heads) float32, before the softmax.
@@ -74,7 +74,7 @@ class GraphAttention(keras.layers.Layer):
         pairs = ops.leaky_relu(ops.reshape(pairs, (-1, slots, slots, self.heads, self.units)), SLOPE)
         return ops.cast(ops.sum(pairs * self.attention, axis=-1), "float32")
 
-    def weights(self, scores: Any, mask: Any) -> Any:
+    def shares(self, scores: Any, mask: Any) -> Any:
         """Return what share each object takes of each, (None, heads, N, N): the softmax over the objects there.
 
         Args:
