@@ -31,7 +31,7 @@ def agreement(of: Mapping[str, Importance]) -> dict[str, Any]:
     for i, one in enumerate(methods):
         for j, other in enumerate(methods):
             matrix[i, j] = rank_correlation(of[one], of[other])
-    return {"methods": methods, "spearman": plain(matrix)}
+    return {"methods": methods, "spearman": [plain(row) for row in matrix]}
 
 
 def rank_correlation(one: Importance, other: Importance) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
+from time import monotonic
 
 from nntrainer.progress import Progress
 
@@ -20,9 +20,9 @@ def batches(events: int, size: int, progress: Progress, deadline: float) -> Iter
     Yields:
         The events of a batch, from the first on.
     """
-    began = time.monotonic()
+    began = monotonic()
     for start in range(0, events, size):
-        now = time.monotonic()
+        now = monotonic()
         if start and now + (now - began) * size / start > deadline:
             return
         stop = min(start + size, events)

@@ -124,20 +124,17 @@ class Subject:
 
     def choice(self, inputs: Inputs) -> np.ndarray:
         """Return which candidate (``networks.candidates``) is chosen for the particle, (n,) int32, -1 for none."""
-        import keras
-
-        if "choice" not in self._calls:
-            slots = keras.Model(self._inputs, self.model.output[f"{self.name}_indices"])
-            self._calls["choice"] = slots
-        slots, target = self._calls["choice"], self._assignment()
-        rows = range(0, len(next(iter(inputs.values()))), BATCH)
-        batches = ({name: inputs[name][start : start + BATCH] for name in self._inputs} for start in rows)
-        found = np.concatenate([np.asarray(slots.predict_on_batch(batch)) for batch in batches])
+        target = self._assignment()
+        found = np.concatenate([each.numpy() for each in self._batched("choice", self._choice, inputs)])
         known = candidates(target.particles[self.name], self.config.features.objects[target.collection].max)
         return known.number(found)
 
     def _assignment(self) -> Any:
         return next(each for each in self.config.assignments.values() if self.name in each.particles)
+
+    def _choice(self, inputs: Mapping[str, Any]) -> Any:
+        given = self.model({name: inputs[name] for name in self._inputs}, training=False)
+        return given[f"{self.name}_indices"]
 
     def _gradients(self, inputs: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         import tensorflow as tf
@@ -152,7 +149,7 @@ class Subject:
         """Yield what a function of tensors gives, batch by batch; it is traced once."""
         import tensorflow as tf
 
-        keys = [*self._inputs, *([CHOSEN] if self.kind == "assignment" else [])]
+        keys = [*self._inputs, *([CHOSEN] if self.kind == "assignment" and name != "choice" else [])]
         if name not in self._calls:
             spec = {key: tf.TensorSpec((None, *inputs[key].shape[1:]), inputs[key].dtype) for key in keys}
             self._calls[name] = tf.function(function, input_signature=[spec])

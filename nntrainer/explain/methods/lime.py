@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field, PositiveInt
 
 from nntrainer.config.registry import EXPLAINERS, ExplainerOptions
+from nntrainer.errors import ExplainError
 from nntrainer.explain.attribution import Attribution
 from nntrainer.explain.baseline import fixed
 from nntrainer.explain.batches import batches
@@ -26,8 +27,7 @@ class Lime(ExplainerOptions):
     Around each event values are drawn from normal laws as wide as those of the sample, and a linear model is fitted to
     the outputs, nearer ones counting more. A value contributes its coefficient times its distance from the sample's
     mean; base is what the linear model gives at the mean. The sum is the linear model's output, not the network's: how
-    well they agree is told (R²). Columns are those of the objects that are there. What is drawn beyond the smallest and
-    the largest value of the sample counts as these.
+    well they agree is told (R²). Columns are those of the objects that are there.
     """
 
     name: Literal["lime"] = "lime"
@@ -63,7 +63,7 @@ class Lime(ExplainerOptions):
         done = 0
         for rows in batches(len(sample), BATCH, progress, deadline):
             for row in range(rows.start, rows.stop):
-                target = _target(subject, sample, row, table[row], there[row], surrogates.limits)
+                target = _target(subject, sample, row, table[row], there[row])
                 seed = int(np.random.default_rng([sample.seed, row]).integers(2**31))
                 of_row = surrogates.explain(table[row], there[row], target, self.samples, seed)
                 values[row, there[row]], base[row], score[row] = of_row
@@ -93,7 +93,6 @@ class _Surrogates:
         some = there.any(axis=0)
         known[:, ~some] = 0.0
         self._names, self._mean, self._width = np.array(names), np.nanmean(known, axis=0), np.nanstd(known, axis=0)
-        self.limits = np.nanmin(known, axis=0), np.nanmax(known, axis=0)
         self._known: dict[bytes, Any] = {}
 
     def explain(
@@ -130,15 +129,17 @@ class _Surrogates:
         return self._known[key]
 
 
-def _target(
-    subject: Subject, sample: Sample, row: int, event: np.ndarray, there: np.ndarray, limits: tuple[Any, Any]
-) -> Any:
-    low, high = limits
-
+def _target(subject: Subject, sample: Sample, row: int, event: np.ndarray, there: np.ndarray) -> Any:
     def target(drawn: np.ndarray) -> np.ndarray:
         table = np.tile(event, (len(drawn), 1))
-        table[:, there] = np.clip(drawn, low[there], high[there])
+        table[:, there] = drawn
         inputs = sample.columns.unflat(table.astype(np.float32))
-        return subject.target(inputs | fixed(sample, np.full(len(table), row)))
+        found = subject.target(inputs | fixed(sample, np.full(len(table), row)))
+        if not np.isfinite(found).all():
+            raise ExplainError(
+                "the method 'lime' draws values from normal laws, negative momenta among them, and of some this "
+                "network makes what is not finite; take another method"
+            )
+        return found
 
     return target
