@@ -19,19 +19,13 @@ from nntrainer.networks.model import build_model
 from tests.networks.test_heads import with_targets
 from tests.networks.test_objects import NETWORKS, config_of, inputs_of
 
-ALL_RULES = [
-    Rules("epsilon"),
-    Rules("epsilon", attention="softmax"),
-    Rules("gamma"),
-    Rules("alpha_beta"),
-    Rules("alpha_beta", alpha=1.0, attention="softmax"),
-]
+RULES = (Rules("epsilon"), Rules("gamma", attention="softmax"))
 FLAT = [
     ({"name": "dense", "layers": [16, 16], "normalisation": "batch_norm", "activation": "silu"}, "flat"),
     ({"name": "dense", "layers": [16], "activation": "sigmoid"}, "flat"),
     ({"name": "residual", "width": 16, "blocks": 2}, "flat"),
 ]
-GIVEN = [*FLAT, *(each for each in NETWORKS if each[0]["name"] != "lorentz")]
+GIVEN = [*FLAT, *(NETWORKS[place] for place in (0, 1, 2, 3, 4, 6, 8))]
 
 
 def subject_of(config: Config, inputs: dict[str, np.ndarray]) -> Subject:
@@ -104,7 +98,7 @@ def test_relevance_is_conserved(options: dict[str, Any], network_type: str) -> N
     inputs = inputs_of(60)
     inputs["jets"] = np.where(inputs["jets_valid"][..., None] > 0, inputs["jets"], np.nan)
     subject = subject_of(config_of(options, network_type), inputs)
-    for rules in ALL_RULES:
+    for rules in (*RULES, *([Rules("alpha_beta")] if network_type == "flat" else [])):
         found = check_conserved(subject, inputs, rules)
         assert np.abs(found.values["jets"]).max() > 1e-3
 
@@ -116,7 +110,7 @@ def test_several_classes_and_an_assignment_are_explained() -> None:
     check_conserved(subject_of(Config.model_validate(given), inputs), inputs, Rules())
     subject = subject_of(with_targets(partons=1.0), inputs)
     assert subject.kind == "assignment"
-    for rules in ALL_RULES[:2]:
+    for rules in RULES:
         check_conserved(subject, subject.prepared(inputs), rules)
 
 
