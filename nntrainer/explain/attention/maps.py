@@ -106,10 +106,7 @@ def rollout(maps: Mapping[str, np.ndarray], there: np.ndarray) -> np.ndarray:
         # A query without an object or without anything to look at stays what it is.
         step /= step.sum(axis=2, keepdims=True)
         made = step @ made
-    if token:
-        share = made[:, 0, 1:]
-    else:
-        share = (made[:, 1:, 1:] * there[:, :, None]).sum(axis=1)
+    share = made[:, 0, 1:] if token else (made[:, 1:, 1:] * there[:, :, None]).sum(axis=1)
     share = share * there
     total = share.sum(axis=1, keepdims=True)
     return share / np.where(total > 0, total, 1)

@@ -20,8 +20,8 @@ MAP = "map_"
 class AttentionMaps(ExplainerOptions):
     """Which objects look at which in the attention layers, and how much of each object arrives at the end.
 
-    Paper: attention rollout (arXiv 2005.00928). Attention says where a network looks and not what it makes of it: see it
-    beside methods that explain the output.
+    Paper: attention rollout (arXiv 2005.00928). Attention says where a network looks and not what it makes of it: see
+    it beside methods that explain the output.
     """
 
     name: Literal["attention"] = "attention"

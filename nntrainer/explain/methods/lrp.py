@@ -20,8 +20,8 @@ class LRP(ExplainerOptions):
 
     Paper: layer-wise relevance propagation (doi 10.1371/journal.pone.0130140; overview: doi
     10.1007/978-3-030-28954-6_10; of attention: arXiv 2202.07304 and 2402.05602; of jet taggers: arXiv 2011.13466). An
-    input is compared with the value that the network's scaling makes zero of; what biases and other constants contribute
-    is the base.
+    input is compared with the value that the network's scaling makes zero of; what biases and other constants
+    contribute is the base.
     """
 
     name: Literal["lrp"] = "lrp"

@@ -24,8 +24,8 @@ class Rules:
     - ``alpha_beta``: α c_i⁺ / z⁺ − β c_i⁻ / z⁻ with α − β = 1; a neuron whose contributions all have one sign hands
       all its relevance to them.
 
-    b, too, has its contribution, which is a constant's. ε and αβ: doi 10.1371/journal.pone.0130140, equations 58 and 60;
-    γ: doi 10.1007/978-3-030-28954-6_10, here for contributions of both signs.
+    b, too, has its contribution, which is a constant's. ε and αβ: doi 10.1371/journal.pone.0130140, equations 58 and
+    60; γ: doi 10.1007/978-3-030-28954-6_10, here for contributions of both signs.
 
     Attributes:
         name: the rule of layers with weights.
