@@ -70,7 +70,7 @@ def delta_r(layer: str, curves: Mapping[str, Curve]) -> Figure:
         The figure.
     """
     figure, (axes,) = style.canvas()
-    top = 1.0
+    low, top = 1.0, 1.0
     for i, (name, each) in enumerate(curves.items()):
         some = np.isfinite(each.value)
         if not some.any():
@@ -82,10 +82,12 @@ def delta_r(layer: str, curves: Mapping[str, Curve]) -> Figure:
         options = {"color": colour, "fmt": MARKERS[i % len(MARKERS)], "linestyle": "none", "linewidth": 1.6}
         axes.errorbar(x[some], each.value[some], yerr=each.error[some], label=name, **options)
         axes.hlines(each.value[some], edges[:-1][some], edges[1:][some], color=colour, linewidth=0.8, alpha=0.6)
-        top = max(top, float((each.value + np.nan_to_num(each.error))[some].max()))
+        low = min(low, float((each.value - each.error)[some].min()))
+        top = max(top, float((each.value + each.error)[some].max()))
     axes.axhline(1.0, color="grey", linewidth=1.0, linestyle="--")
     axes.set_xlim(0.0, next(iter(curves.values())).edges[-1])
     axes.set_xlabel("ΔR of the two objects")
     axes.set_ylabel("Mean attention / attention to all alike")
-    style.make_room(axes, 0.0, top, style.label(axes, lines=[f"attention layer '{layer}'"]))
+    margin = 0.08 * (top - low) + 0.01
+    style.make_room(axes, low - margin, top + margin, style.label(axes, lines=[f"attention layer '{layer}'"]))
     return figure

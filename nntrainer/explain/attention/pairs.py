@@ -13,6 +13,8 @@ from nntrainer.networks.candidates import candidates
 
 DR_EDGES = np.array([0.0, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 1.75, 2.0, 2.4, 2.8, 3.2, 3.8, 5.0])
 OTHER = -1
+FEWEST = 10
+"""Events that the mean attention between two slots needs."""
 
 
 @dataclass(frozen=True)
@@ -115,11 +117,12 @@ def mean_map(weights: np.ndarray, weight: np.ndarray) -> np.ndarray:
         weight: (n,) signed weights of the events.
 
     Returns:
-        (heads, queries, keys) float64, NaN where no event has both.
+        (heads, queries, keys) float64, NaN where fewer than ``FEWEST`` events have both.
     """
     looks = weights.sum(axis=(1, 3)) > 0
     keys = weights.sum(axis=(1, 2)) > 0
-    summed = np.einsum("n,nq,nk->qk", weight, looks, keys)
+    number = looks.T.astype(np.int64) @ keys
+    summed = np.where(number >= FEWEST, np.einsum("n,nq,nk->qk", weight, looks, keys), 0)
     total = np.einsum("n,nhqk->hqk", weight, weights)
     return np.asarray(np.where(summed > 0, total / np.where(summed > 0, summed, 1), np.nan))
 
