@@ -53,7 +53,7 @@ def maps(layer: str, queries: Sequence[str], keys: Sequence[str], means: Mapping
     body.supxlabel("looked at", fontsize=12)
     body.supylabel("looking", fontsize=12)
     bar = body.colorbar(image, ax=panels, shrink=0.9, pad=0.02)
-    bar.set_label("Mean attention", fontsize=12)
+    bar.set_label("Mean attention", fontsize=12, loc="center")
     bar.ax.tick_params(labelsize=10)
     return figure
 

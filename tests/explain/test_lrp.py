@@ -149,9 +149,7 @@ def test_the_features_that_tell_the_classes_come_first(trained: Any, rules: Rule
 
 def test_a_layer_without_a_rule_is_named() -> None:
     config = config_of({"name": "lorentz", "width": 8, "blocks": 1}, "graph")
-    with pytest.raises(
-        ExplainError, match=r"^lrp: there is no rule for the layer '\w+' \(\w+\) of .*'lorentz'"
-    ):
+    with pytest.raises(ExplainError, match=r"^lrp: there is no rule for the layer '\w+' \(\w+\) of .*'lorentz'"):
         LRP().check(config)
     layers = [{"layer": "Dense", "units": 4, "activation": "softmax"}]
     with pytest.raises(ExplainError, match=r"no rule for the layer 'layer_layer_0' \(Dense\) of the network 'layers'"):
