@@ -85,12 +85,13 @@ def _features(done: Report) -> None:
     for feature in order[:SHOWN]:
         cells = [feature]
         for name, one in tables.items():
-            if (rank := ranks[feature].get(name)) is None:
+            own = ranks[feature].get(name)
+            if own is None:
                 cells.append("")
                 continue
             place = one.names.index(feature)
             number = f"{one.value[place]:.3g} ± {one.error[place]:.2g}"
-            cells.append(f"{number} ({rank})" if len(tables) <= WIDE else str(rank))
+            cells.append(f"{number} ({own})" if len(tables) <= WIDE else str(own))
         rows.append(cells)
     more = f", {SHOWN} of {len(order)}" if len(order) > SHOWN else ""
     what = "Importance (and rank)" if len(tables) <= WIDE else "Rank by importance"

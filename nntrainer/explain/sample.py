@@ -115,8 +115,8 @@ class Sample:
         """Return some of the events: by indices, a mask or a slice."""
         inputs = {name: array[rows] for name, array in self.inputs.items()}
         truth = {name: array[rows] for name, array in self.truth.items()}
-        each = (array[rows] for array in (self.label, self.weight, self.fold, self.event_number))
-        return Sample(self.columns, inputs, *each, truth, self.seed)
+        label, weight, fold = self.label[rows], self.weight[rows], self.fold[rows]
+        return Sample(self.columns, inputs, label, weight, fold, self.event_number[rows], truth, self.seed)
 
 
 def draw(config: Config, dataset: Dataset, events: int, seed: int) -> Sample:

@@ -87,10 +87,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def levels_of(known: Mapping[str, Any]) -> dict[str, Importance]:
-    """Return the importances that a file holds, by level."""
+    """Return the importances that a file holds, by level; NaN where it has none."""
     found = {}
     for level, table in known["importances"].items():
         parts = table["parts"]
-        numbers = (np.array([np.nan if each[k] is None else each[k] for each in parts]) for k in ("value", "error"))
-        found[level] = Importance(tuple(each["name"] for each in parts), *numbers, table["unit"])
+        value, error = (
+            np.array([each[key] for each in parts], np.float64) for key in ("value", "error")
+        )  # None is NaN
+        found[level] = Importance(tuple(each["name"] for each in parts), value, error, table["unit"])
     return found

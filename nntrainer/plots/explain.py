@@ -143,7 +143,7 @@ def agreement(methods: Sequence[str], matrix: np.ndarray) -> Figure:
     for (row, column), number in np.ndenumerate(matrix):
         text = f"{number:.2f}" if np.isfinite(number) else "–"
         axes.text(column, row, text, ha="center", va="center", color="white" if abs(number) > 0.6 else "black")
-    figure.colorbar(image, ax=axes, shrink=0.85).set_label("Rank correlation of importances (Spearman)", loc="center")
+    figure.colorbar(image, ax=axes, shrink=0.85).set_label("Rank correlation (Spearman)", loc="center")
     style.label_above(axes, "features by importance")
     return figure
 

@@ -31,7 +31,7 @@ class Lime(ExplainerOptions):
     """
 
     name: Literal["lime"] = "lime"
-    samples: PositiveInt = Field(300, description="Evaluations of the network for each event.")
+    samples: PositiveInt = Field(250, description="Evaluations of the network for each event.")
 
     def check(self, config: Any) -> None:
         """Check that the library is there.

@@ -13,6 +13,7 @@ from pydantic import Field, PositiveInt
 from nntrainer.config.registry import EXPLAINERS, ExplainerOptions
 from nntrainer.dataset.inputs import Inputs
 from nntrainer.errors import ExplainError
+from nntrainer.evaluation.weighted import ratio
 from nntrainer.explain.attribution import COLLECTIONS, FEATURES, REPLICAS, Importance, Ranking
 from nntrainer.explain.sample import Columns, Sample
 from nntrainer.explain.subject import Subject
@@ -71,7 +72,8 @@ class Permutation(ExplainerOptions):
                     drops.append(best - quality(inputs, times * sample.weight))
                     told.once()
                 value[place] = np.mean([each[0] for each in drops])
-                events = np.std(np.mean(drops, axis=0)[1:], ddof=1)
+                replicas = np.mean(drops, axis=0)[1:]
+                events = np.std(replicas[np.isfinite(replicas)], ddof=1)
                 spread = np.std([each[0] for each in drops], ddof=1) if self.repeats > 1 else 0.0
                 error[place] = np.hypot(events, spread / self.repeats**0.5)
             levels[level] = Importance(tuple(shuffles), value, error, UNITS[subject.kind])
@@ -149,7 +151,7 @@ def _quality(subject: Subject, sample: Sample) -> Callable[[Inputs, np.ndarray],
 
 
 def _mean(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    return (weight @ values.astype(np.float64)) / weight.sum(axis=1)
+    return ratio(weight @ values.astype(np.float64), weight.sum(axis=1))
 
 
 def auc(target: np.ndarray, score: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -161,7 +163,7 @@ def auc(target: np.ndarray, score: np.ndarray, weight: np.ndarray) -> np.ndarray
         weight: (R, n) signed weights.
 
     Returns:
-        (R,) float64; a tie counts one half.
+        (R,) float64; a tie counts one half; NaN where signal or background have no weight.
     """
     order = np.argsort(score, kind="stable")
     ordered, mine, weight = score[order], target[order], weight[:, order]
@@ -169,4 +171,4 @@ def auc(target: np.ndarray, score: np.ndarray, weight: np.ndarray) -> np.ndarray
     signal = np.add.reduceat(np.where(mine, weight, 0.0), starts, axis=1)
     background = np.add.reduceat(np.where(mine, 0.0, weight), starts, axis=1)
     below = np.cumsum(background, axis=1) - background / 2
-    return np.asarray((signal * below).sum(axis=1) / (signal.sum(axis=1) * background.sum(axis=1)))
+    return ratio((signal * below).sum(axis=1), signal.sum(axis=1) * background.sum(axis=1))

@@ -35,7 +35,7 @@ class ShapValues(ExplainerOptions):
 
     name: Literal["shap"] = "shap"
     evaluations: PositiveInt = Field(
-        600, description="Evaluations of the network that an event with all slots filled may take; decides how many "
+        400, description="Evaluations of the network that an event with all slots filled may take; decides how many "
         "events it is compared with, at least one."
     )  # fmt: skip
 
@@ -100,7 +100,7 @@ class _Masker:
 
     def shape(self, row: np.ndarray) -> tuple[int, int]:
         """Return number of events and columns."""
-        return self._background.shape
+        return len(self._background), self._background.shape[1]
 
     def invariants(self, row: np.ndarray) -> np.ndarray:
         """Return where taking the event's column changes nothing, bool (events, columns)."""
