@@ -29,14 +29,26 @@ def explain(
     time: Annotated[float, typer.Option(min=1, help="Longest time for a method in seconds.")] = 300,
     label: Annotated[str | None, typer.Option("--class", help="The class to explain; the signal if absent.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed; the configuration's if absent.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="Of a method: METHOD.OPTION=VALUE, e.g. lrp.rule=gamma. May be repeated.")
+    ] = None,
     force: Force = False,
 ) -> None:
     """Tell what each input contributes to the output of a trained network."""
     from nntrainer.explain.explain import explain as explain_run
+    from nntrainer.explain.options import parsed
     from nntrainer.progress import for_terminal
 
     done = explain_run(
-        run, method, events=events, seconds=time, label=label, seed=seed, force=force, progress=for_terminal()
+        run,
+        method,
+        events=events,
+        seconds=time,
+        label=label,
+        seed=seed,
+        options=parsed(option or []),
+        force=force,
+        progress=for_terminal(),
     )
     _methods(done)
     _features(done)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from nntrainer.explain import store
 from nntrainer.explain.agreement import agreement, copies
 from nntrainer.explain.attribution import FEATURES, Attribution, Found, Importance, importances, joined
 from nntrainer.explain.figures import draw as draw_found
+from nntrainer.explain.options import method_of
 from nntrainer.explain.sample import Sample, draw
 from nntrainer.explain.subject import Subject, explained, load_subject, model_path
 from nntrainer.files import sha256, write_json
@@ -90,6 +91,7 @@ def explain(
     seconds: float = SECONDS,
     label: str | None = None,
     seed: int | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Report:
@@ -102,6 +104,7 @@ def explain(
         seconds: the longest time for a method.
         label: the class to explain; the signal if absent.
         seed: seed of sample and methods; the configuration's if absent.
+        options: by method options of its own.
         force: do it again where it is up to date.
         progress: told how far the work has come.
 
@@ -111,7 +114,7 @@ def explain(
     Raises:
         RunError: it is not a run directory, or the run is not trained.
         ExplainError: a method does not fit the network, or there is nothing to explain.
-        ConfigError: there is no such method.
+        ConfigError: there is no such method or option.
     """
     run, config = open_run(path)
     progress = progress or silent()
@@ -119,7 +122,7 @@ def explain(
     seed = config.seed if seed is None else seed
     with run.lock():
         models = [model_path(run, fold) for fold in range(config.preparation.k)]
-        chosen, refused = select(config, methods)
+        chosen, refused = select(config, methods, options)
         if not all(dataset_path(config, sample.name).exists() for sample in config.data.samples):
             convert(config, progress=progress)
         with configured_dataset(config) as dataset:
@@ -160,12 +163,15 @@ def open_run(path: Path) -> tuple[RunDir, Config]:
     return RunDir(path), load_config(config_file, environment={})
 
 
-def select(config: Config, names: Sequence[str] | None) -> tuple[list[ExplainerOptions], dict[str, str]]:
+def select(
+    config: Config, names: Sequence[str] | None, options: Mapping[str, Mapping[str, Any]] | None = None
+) -> tuple[list[ExplainerOptions], dict[str, str]]:
     """Choose methods.
 
     Args:
         config: the configuration.
         names: as in ``explain``.
+        options: as in ``explain``.
 
     Returns:
         The methods, and why others do not fit, by name.
@@ -175,14 +181,15 @@ def select(config: Config, names: Sequence[str] | None) -> tuple[list[ExplainerO
         ExplainError: one that is named does not fit.
         MissingDependencyError: the package of one that is named is not installed.
     """
+    options = options or {}
     if names and ALL not in names:
-        chosen = [EXPLAINERS.get(name)(name=name) for name in dict.fromkeys(names)]
+        chosen = [method_of(name, options.get(name, {})) for name in dict.fromkeys(names)]
         for method in chosen:
             method.check(config)
         return chosen, {}
     fitting, refused = [], {}
     for name in EXPLAINERS.names():
-        method = EXPLAINERS.get(name)(name=name)
+        method = method_of(name, options.get(name, {}))
         if not names and not method.quick:
             continue
         try:
@@ -276,7 +283,8 @@ def _missing(found: Attribution, sample: Sample) -> dict[str, Any]:
 def _compare(run: RunDir, title: str, same: str, sample: Sample) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Write and draw how far methods agree, those of earlier calls that explain the same events among them."""
     known = {path.stem: store.read_json(path) for path in sorted((run.path / store.FOLDER).glob("*.json"))}
-    of = {name: store.levels_of(each)[FEATURES] for name, each in known.items() if each.get("sample") == same}
+    levels = {name: store.levels_of(each) for name, each in known.items() if each.get("sample") == same}
+    of = {name: each[FEATURES] for name, each in levels.items() if FEATURES in each}
     result, shared = agreement(of), copies(sample)
     write_json(run.path / store.FOLDER / AGREEMENT, {"format": 1, "target": title, **result, "shared": shared})
     if len(of) > 1:

@@ -28,15 +28,17 @@ def draw(
         folder: where the plots go.
 
     Returns:
-        The files: ``<method>_importance``, ``<method>_objects`` where there are objects, ``<method>_contributions``
-        where contributions to single events are known, and the method's own.
+        The files: ``<method>_importance`` where features are told, ``<method>_objects`` where there are objects,
+        ``<method>_contributions`` where contributions to single events are known, and the method's own.
     """
-    features = levels[FEATURES]
-    axis = f"{features.unit[0].upper()}{features.unit[1:]}"
+    any_level = next(iter(levels.values()))
+    axis = f"{any_level.unit[0].upper()}{any_level.unit[1:]}"
     if isinstance(found, Attribution):
         axis += f" to the {title}"
     about = f"{found.explainer}, {found.events:,} events"
-    figures = {"importance": plots.importance(features.names, features.value, features.error, axis, about)}
+    figures = {}
+    if (features := levels.get(FEATURES)) is not None:
+        figures["importance"] = plots.importance(features.names, features.value, features.error, axis, about)
     panels = {
         name: (levels[level].names, levels[level].value, levels[level].error)
         for level, name in ((SLOTS, "Objects"), (COLLECTIONS, "All together"))
@@ -44,7 +46,7 @@ def draw(
     }
     if sample.columns.objects and panels:
         figures["objects"] = plots.slots(panels, axis, about)
-    if isinstance(found, Attribution):
+    if isinstance(found, Attribution) and features is not None:
         figures["contributions"] = plots.contributions(_rows(found, features, sample), title, about, seed=sample.seed)
     figures |= method.figures(found, sample)
     return [path for name, each in figures.items() for path in save(each, folder / f"{method.name}_{name}")]

@@ -101,13 +101,24 @@ def check_model(config: Config) -> None:
     Raises:
         ConfigError: it cannot; the message says which layer or line, and why.
     """
-    if not config.model.own:
-        return
+    if config.model.own:
+        blank_model(config)
+
+
+def blank_model(config: Config) -> Any:
+    """Build the network that a configuration asks for, untrained and without scaling, to see what it is made of.
+
+    Args:
+        config: the configuration.
+
+    Returns:
+        The Keras model.
+    """
     wanted = network_inputs(config)
     features = {"events": len(wanted.events)} if wanted.events else {}
     features |= {name: len(block.fields) for name, block in wanted.objects.items()}
     ranges = {name: Range(np.zeros(n, np.float32), np.ones(n, np.float32)) for name, n in features.items()}
-    build_model(config, Scaling(ranges), config.seed)
+    return build_model(config, Scaling(ranges), config.seed)
 
 
 def load_model(path: Path, network: NetworkOptions | None = None) -> Any:

@@ -34,16 +34,53 @@ class MaskedAttention(keras.layers.Layer):
         Returns:
             A (None, Q, width) tensor, zero where no key is there.
         """
-        ops = keras.ops
         query, key, value, mask, *bias = inputs
-        query, key, value = (self._cut(each) for each in (query, key, value))
+        return self.attend(self.shares(self.scores(query, key, *bias), mask), value)
+
+    def scores(self, query: Any, key: Any, bias: Any = None) -> Any:
+        """Return how well keys fit to queries, (None, heads, Q, N) float32, before the softmax.
+
+        Args:
+            query: (None, Q, width) tensor.
+            key: (None, N, width) tensor.
+            bias: (None, heads, Q, N) tensor that is added.
+
+        Returns:
+            The scores.
+        """
+        ops = keras.ops
+        query, key = self._cut(query), self._cut(key)
         scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))) / float(query.shape[-1]) ** 0.5
-        scores = ops.cast(scores + bias[0] if bias else scores, "float32")
+        return ops.cast(scores if bias is None else scores + bias, "float32")
+
+    def shares(self, scores: Any, mask: Any) -> Any:
+        """Return the share of each key, (None, heads, Q, N): the softmax over the keys that are there.
+
+        Args:
+            scores: (None, heads, Q, N) tensor.
+            mask: (None, N) mask of the keys.
+
+        Returns:
+            The weights: their sum is one, or zero where no key is there.
+        """
         there = mask[:, None, None, :] > 0
-        weights = ops.softmax(ops.where(there, scores, LOWEST), axis=-1)
+        weights = keras.ops.softmax(keras.ops.where(there, scores, LOWEST), axis=-1)
         # Without any key the softmax is flat; the event must see nothing then.
-        weights = ops.cast(ops.where(there, weights, 0.0), value.dtype)
-        found = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
+        return keras.ops.where(there, weights, 0.0)
+
+    def attend(self, weights: Any, value: Any) -> Any:
+        """Return the weighted sum of the values, (None, Q, width).
+
+        Args:
+            weights: (None, heads, Q, N) tensor.
+            value: (None, N, width) tensor.
+
+        Returns:
+            The sums, head after head.
+        """
+        ops = keras.ops
+        value = self._cut(value)
+        found = ops.transpose(ops.matmul(ops.cast(weights, value.dtype), value), (0, 2, 1, 3))
         return ops.reshape(found, (-1, found.shape[1], self.heads * found.shape[3]))
 
     def _cut(self, tensor: Any) -> Any:

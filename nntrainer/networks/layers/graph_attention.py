@@ -50,19 +50,58 @@ class GraphAttention(keras.layers.Layer):
         Returns:
             A (None, N, heads · units) tensor.
         """
-        ops = keras.ops
         objects, mask, *edges = inputs
-        slots = objects.shape[1]
         source = self.source(objects)
-        pairs = self.target(objects)[:, :, None, :] + source[:, None, :, :]
-        if edges:
-            pairs = pairs + self.edge(edges[0])
+        scores = self.scores(self.target(objects), source, *(self.edge(each) for each in edges))
+        return self.take(self.shares(scores, mask), source)
+
+    def scores(self, target: Any, source: Any, edge: Any = None) -> Any:
+        """Return how much each object attends to each, (None, N, N, heads) float32, before the softmax.
+
+        Args:
+            target: (None, N, heads · units) tensor, W h_i.
+            source: (None, N, heads · units) tensor, W' h_j.
+            edge: (None, N, N, heads · units) tensor, V e_ij.
+
+        Returns:
+            The scores.
+        """
+        ops = keras.ops
+        slots = source.shape[1]
+        pairs = target[:, :, None, :] + source[:, None, :, :]
+        if edge is not None:
+            pairs = pairs + edge
         pairs = ops.leaky_relu(ops.reshape(pairs, (-1, slots, slots, self.heads, self.units)), SLOPE)
-        scores = ops.cast(ops.sum(pairs * self.attention, axis=-1), "float32")
+        return ops.cast(ops.sum(pairs * self.attention, axis=-1), "float32")
+
+    def shares(self, scores: Any, mask: Any) -> Any:
+        """Return what share each object takes of each, (None, heads, N, N): the softmax over the objects there.
+
+        Args:
+            scores: (None, N, N, heads) tensor.
+            mask: (None, N) mask of the objects.
+
+        Returns:
+            The weights; their sum over the last axis is one.
+        """
+        ops = keras.ops
         weights = ops.softmax(ops.where(mask[:, None, :, None] > 0, scores, LOWEST), axis=2)
-        weights = ops.cast(ops.transpose(weights, (0, 3, 1, 2)), source.dtype)  # (None, heads, N, N)
+        return ops.transpose(weights, (0, 3, 1, 2))
+
+    def take(self, weights: Any, source: Any) -> Any:
+        """Return the weighted sum over the objects, (None, N, heads · units).
+
+        Args:
+            weights: (None, heads, N, N) tensor.
+            source: (None, N, heads · units) tensor.
+
+        Returns:
+            The sums, head after head.
+        """
+        ops = keras.ops
+        slots = source.shape[1]
         values = ops.transpose(ops.reshape(source, (-1, slots, self.heads, self.units)), (0, 2, 1, 3))
-        taken = ops.transpose(ops.matmul(weights, values), (0, 2, 1, 3))
+        taken = ops.transpose(ops.matmul(ops.cast(weights, source.dtype), values), (0, 2, 1, 3))
         return ops.reshape(taken, (-1, slots, self.heads * self.units))
 
     def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
