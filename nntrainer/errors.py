@@ -48,6 +48,10 @@ class RunError(NNTrainerError):
     """A run directory is missing, damaged or belongs to another configuration."""
 
 
+class TrackingError(NNTrainerError):
+    """A finished run cannot be logged: the server does not answer, or refuses."""
+
+
 class MissingDependencyError(NNTrainerError):
     """A package of an extra is not installed."""
 

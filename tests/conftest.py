@@ -51,6 +51,49 @@ def toy_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small finished run of three classes, with names that mean something to HTML; not to be changed."""
+    import uproot
+
+    from nntrainer.config import Config
+    from nntrainer.pipeline import run
+
+    folder = tmp_path_factory.mktemp("finished") / """<img src=x onerror="alert(1)"> & 'so'"""
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    for name, shift in (("s", 1.0), ("b", 0.0), ("c", -0.5)):
+        with uproot.recreate(folder / f"{name}.root") as file:
+            tree = file.mktree("events", {"id": "u8", "x": "f4", "y": "f4", "w": "f4"})
+            x, y = rng.normal(size=(2, 1200)).astype(np.float32) + np.float32(shift)
+            weight = np.where(rng.random(1200) < 0.1, -1, 1).astype(np.float32)
+            tree.extend({"id": rng.permutation(1200).astype(np.uint64), "x": x, "y": y, "w": weight})
+    samples = [{"name": name, "files": [str(folder / f"{name}.root")], "label": name} for name in ("s", "b", "c")]
+    config = Config.model_validate(
+        {
+            "name": "small",
+            "data": {
+                "tree": "events",
+                "event_id": "id",
+                "weight": "w",
+                "selection": "(x > -9) & (y < 9)",
+                "directory": str(folder / "datasets"),
+                "samples": samples,
+            },
+            "features": {"events": [{"name": "x", "unit": "GeV", "description": "<script>alert(2)</script>"}, "y"]},
+            "preparation": {"folds": 2},
+            "model": {"name": "dense", "layers": [4]},
+            "training": {"epochs": 3, "batch_size": 64, "tensorboard": False, "threads": 1},
+            "evaluation": {
+                "bootstrap": 20,
+                "discriminants": {"s": {"b": 0.5, "c": 0.5}},
+                "description": "</title><script>alert(3)</script>",
+            },
+        }
+    )
+    return run(config, root=folder / "runs").run.path
+
+
+@pytest.fixture(scope="session")
 def jsroot(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[dict[str, Any]]]:
     """What reads trees with JSROOT: gets pairs of file and tree, gives what tests/jsroot/read.mjs finds in each."""
     node = shutil.which("node")
