@@ -34,10 +34,13 @@ def summary(run: Run, rules: list[Checked]) -> Section:
     metrics, auc = run.metrics, run.metrics.get("auc", {})
     tiles: list[Tile] = []
     if auc:
-        tiles.append(Tile("Test AUC", measured(auc["test"], auc["test_error"]), f"signal {metrics['signal']}"))
+        tiles.append(Tile("Test AUC", measured(auc["test"], auc["test_error"], 4), f"signal {metrics['signal']}"))
         if auc.get("folds_spread") is not None:
-            spread = f"{number(auc['folds_mean'])}, spread {auc['folds_spread']:.4f}"
-            tiles.append(Tile("AUC of the folds", spread, f"{len(metrics['folds'])} folds"))
+            spread = measured(auc["folds_mean"], auc["folds_spread"], 4)
+            tiles.append(Tile("AUC of the folds", spread, f"mean and spread of {len(metrics['folds'])}"))
+    agreement = [one["ks_p_value"] for classes in metrics.get("scores", {}).values() for one in classes.values()]
+    if known := [p for p in agreement if p is not None]:
+        tiles.append(Tile("Train against test", f"p ≥ {number(min(known), 2)}", f"KS test, smallest of {len(known)}"))
     for name, found in metrics.get("reconstruction", {}).items():
         right = found["network"]["matchable"]
         tiles.append(Tile(f"{name} right", _share(right), "of matchable events"))

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from nntrainer.report.blocks import Block, Cell, Figures, Section, Text, cell, measured, number, percent, seconds, table
-from nntrainer.report.figures import Album, title_of
+from nntrainer.report.figures import Album, in_order, title_of
 from nntrainer.report.findings import findings
 from nntrainer.report.read import Run
+from nntrainer.report.results import FIRST
 
 Metric = tuple[str, Callable[[Run], tuple[float | None, float | None]]]
 MOST = 26
@@ -56,7 +57,7 @@ def _runs(runs: Sequence[Run]) -> Block:
         )
         for letter, run in zip(letters(runs), runs, strict=True)
     ]
-    return table("", ("", "run", "digest", "network", "commit", "host", "begun"), rows)
+    return table("", ("run", "directory", "digest", "network", "commit", "host", "begun"), rows)
 
 
 def _differences(runs: Sequence[Run]) -> Block:
@@ -71,14 +72,18 @@ def _differences(runs: Sequence[Run]) -> Block:
 
 
 def flattened(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the keys of a configuration with dots, and their values as text; lists of mappings by position."""
-    if isinstance(value, dict) and value:
-        for key, each in value.items():
-            yield from flattened(each, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(value, list) and any(isinstance(each, dict) for each in value):
-        for i, each in enumerate(value):
-            yield from flattened(each, f"{prefix}[{i}]")
-    else:
+    """Yield the keys of a configuration with dots, and their values as text, without those that are empty.
+
+    Mappings in lists are told apart by their names where they have any, else by their positions.
+    """
+    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+        value = {str(each.get("name", i)): each for i, each in enumerate(value)}
+    if isinstance(value, dict):
+        inside = [item for key, each in value.items() for item in flattened(each, f"{prefix}.{key}".lstrip("."))]
+        # A feature's name is told already; where nothing else is, it is there.
+        named = [item for item in inside if item[0] != f"{prefix}.name" or not prefix.endswith(f".{item[1]}")]
+        yield from named or ([(prefix, "yes")] if inside else [])
+    elif value not in (None, "", []):
         yield prefix, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -89,7 +94,7 @@ def _metrics(runs: Sequence[Run]) -> Iterator[Block]:
         if any(value is not None for value, _ in found):
             rows.append((name, *(Cell(measured(value, error), value) for value, error in found)))
     note = "Uncertainties are statistical, and runs that are tested on the same events share most of theirs."
-    yield table("", ("", *letters(runs)), rows, note)
+    yield table("", ("metric", *letters(runs)), rows, note)
     folds = [
         (
             letter,
@@ -160,7 +165,7 @@ def _found(runs: Sequence[Run]) -> Iterator[Block]:
         for letter, run in zip(letters(runs), runs, strict=True)
         for each in findings(run)
     ]
-    yield table("", ("run", "", "what"), rows) if rows else Text("Nothing was found in any of them.")
+    yield table("", ("run", "level", "what"), rows) if rows else Text("Nothing was found in any of them.")
 
 
 def _plots(runs: Sequence[Run], album: Album) -> Iterator[Section]:
@@ -169,8 +174,8 @@ def _plots(runs: Sequence[Run], album: Album) -> Iterator[Section]:
     ordered += [each for each in there if each not in FOLDERS and each != "Inputs"]
     ordered += [each for each in there if each == "Inputs"]
     for folder in ordered:
-        names = list(dict.fromkeys(path.stem for run in runs for path in run.plots.get(folder, ())))
-        rows = [_row(runs, folder, name, album) for name in names]
+        paths = {path.stem: path for run in runs for path in run.plots.get(folder, ())}
+        rows = [_row(runs, folder, path.stem, album) for path in in_order(list(paths.values()), FIRST)]
         yield Section(f"plots-{number(ordered.index(folder))}", f"Plots: {folder}", tuple(rows))
 
 

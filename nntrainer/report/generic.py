@@ -102,7 +102,7 @@ def _as_table(title: str, values: Mapping[str, Any]) -> Any:
         return None
     if any(isinstance(value, dict | list) for one in records for value in one.values()):
         return None
-    return _records(title, [{"": key, **one} for key, one in values.items()])
+    return _records(title, [{"name": key, **one} for key, one in values.items()])
 
 
 def _records(title: str, records: Sequence[Mapping[str, Any]]) -> Any:

@@ -27,6 +27,8 @@ from nntrainer.report.figures import Album, chosen, in_order
 from nntrainer.report.findings import KS_P
 from nntrainer.report.read import Run, history
 
+FIRST = ("score", "roc", "auc_folds", "confusion", "calibration")
+"""Plots of the evaluation in the order in which people look at them."""
 DECISIONS = ("binned_", "discriminant_", "threshold_scan", "alpha_")
 """How names of plots begin that belong to decisions; they lie with those of the evaluation."""
 
@@ -39,7 +41,7 @@ def training(run: Run, album: Album) -> Section:
                 "Network": run.key("model", "name"),
                 "Sees an event as": run.key("network_type"),
                 "Optimizer": run.key("training", "optimizer", "name"),
-                "Learning rate": number(run.key("training", "optimizer", "learning_rate")),
+                "Learning rate": f"{rate:g}" if (rate := run.key("training", "optimizer", "learning_rate")) else "",
                 "Batch size": run.key("training", "batch_size"),
                 "Epochs at most": run.key("training", "epochs"),
             }
@@ -117,29 +119,40 @@ def evaluation(run: Run, album: Album) -> Section:
         blocks.append(working_points(points))
     if confusion := metrics.get("confusion"):
         blocks.append(_confusion(metrics["labels"], confusion))
-    first = ("score", "roc", "auc_folds", "confusion", "calibration")
-    blocks += figures(run, album, "", list(in_order(chosen(run, "Evaluation", without=DECISIONS), first)))
+    blocks += figures(run, album, "", list(in_order(chosen(run, "Evaluation", without=DECISIONS), FIRST)))
     return Section("evaluation", "Evaluation", tuple(blocks))
 
 
 def _by_fold(folds: Sequence[dict[str, Any]]) -> Table:
     """Return a table with a row a fold, then the mean and the spread where there are several."""
     wanted = [point["wanted"] for point in folds[0].get("working_points", [])]
-    columns = ["fold", "events", "AUC", "± stat."]
-    keys: list[Any] = [lambda fold: fold["auc"], lambda fold: fold["auc_error"]]
+    columns = ["fold", "events", "AUC"]
+    keys: list[Any] = [lambda fold: fold["auc"]]
     if "accuracy" in folds[0]:
         columns.append("accuracy")
         keys.append(lambda fold: fold["accuracy"])
     for i, efficiency in enumerate(wanted):
-        columns.append(f"1/ε_b at ε_s = {efficiency:g}")
+        columns.append(f"1/ε_b at {percent(efficiency, 0)}")
         keys.append(lambda fold, i=i: _rejection(fold["working_points"], i))
-    rows: list[list[Any]] = [[fold["fold"], fold["events"], *(cell(key(fold)) for key in keys)] for fold in folds]
+    rows: list[list[Any]] = [
+        [
+            fold["fold"],
+            fold["events"],
+            _value(fold["auc"], fold["auc_error"]),
+            *(cell(key(fold), number(key(fold))) for key in keys[1:]),
+        ]
+        for fold in folds
+    ]
     if len(folds) > 1:
         values = [[key(fold) for fold in folds] for key in keys]
-        for name, summed in (("mean", statistics.fmean), ("spread", statistics.stdev)):
+        for name, summed, digits in (("mean", statistics.fmean, 4), ("spread", statistics.stdev, 2)):
             known = [[one for one in each if one is not None and math.isfinite(one)] for each in values]
-            rows.append([name, "", *(cell(summed(each) if len(each) > 1 else None) for each in known)])
-    note = "ε_s and ε_b are efficiencies of signal and background; spread is the standard deviation over folds."
+            numbers = [summed(each) if len(each) > 1 else None for each in known]
+            rows.append([name, "", *(cell(each, number(each, digits)) for each in numbers)])
+    note = (
+        "± is statistical; spread is the standard deviation over folds; 1/ε_b is the background rejection where the "
+        "named part of the signal is kept."
+    )
     return table("Folds", columns, rows, note)
 
 
@@ -264,7 +277,7 @@ def _bins(binned: dict[str, Any]) -> Table:
     columns = ("signal", "background", "background_error", "significance", "trusted")
     rows = [
         (
-            cell(low, f"{number(low, 3)} to {number(high, 3)}"),
+            cell(low, f"{low:.3f} to {high:.3f}"),
             cell(s),
             cell(b, measured(b, error)),
             cell(z),

@@ -86,7 +86,7 @@ def test_a_run_that_tells_nothing_is_not_called_good() -> None:
         ),
         ("ONNX", "export/models/0/difference", 5.1e-6, "fold0.onnx and Keras differ by 5.1e-06"),
         ("ONNX", "export/models/0/difference", float("nan"), "differ by nan"),
-        ("Other measurements", "more/validation/x", {"warnings": ["look here"]}, "validation/x: look here"),
+        ("Other measurements", "more", {"validation/x": {"warnings": ["look here"]}}, "validation/x: look here"),
         ("Few events", "metrics/events/s", 999, "s has 999 events"),
         ("Negative weights", "metrics/samples/0/negative_fraction", 0.251, "25.1 %"),
         ("ROC curve", "metrics/roc/s vs b/monotonic", False, "s vs b turns back"),

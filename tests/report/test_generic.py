@@ -23,7 +23,7 @@ def test_records_alike() -> None:
     expected = [["a", "1", "0.5000"], ["b", "2", "–"]]
     assert texts(table_of([{"name": "a", "n": 1, "x": 0.5}, {"name": "b", "n": 2, "x": None}])) == expected
     by_name = table_of({"a": {"n": 1, "x": 0.5}, "b": {"n": 2}})
-    assert texts(by_name) == expected and by_name.columns == ("", "n", "x")
+    assert texts(by_name) == expected and by_name.columns == ("name", "n", "x")
     assert by_name.numeric == (False, True, True)
 
 

@@ -193,10 +193,32 @@ def test_runs_beside_one_another(rich_run: Path, finished_run: Path, tmp_path: P
     assert "i" not in parsed.tags and "0.4321 ±" in parsed.text
     differ = html[html.index('id="configuration"') : html.index('id="metrics"')]
     assert re.findall(r"<td>(.*?)</td>", differ) == [
-        *("data.samples[2].label", "c", "&lt;i&gt;c"),
+        *("data.samples.c.label", "c", "&lt;i&gt;c"),
         *("training.batch_size", "64", "4096"),
     ]
     assert parsed.text.count("A: ROC curves") == parsed.text.count("B: ROC curves") >= 1
     assert "A: a Explain plot" in parsed.text and "B: a Explain plot" not in parsed.text
     same = comparison([read_run(finished_run), read_run(finished_run)])
     assert "All have the same configuration." in same
+
+
+def test_configurations_are_compared_key_by_key() -> None:
+    from nntrainer.report.compare import flattened
+
+    config = {
+        "name": "n",
+        "features": {"events": [{"name": "x", "unit": "", "expression": None}, {"name": "y", "unit": "GeV"}]},
+        "model": {"name": "dense", "layers": [4, 2]},
+        "makers": [{"maker": "pairs", "max": 3}],
+        "empty": [],
+        "deploy": {},
+    }
+    assert dict(flattened(config)) == {
+        "name": "n",
+        "features.events.x": "yes",
+        "features.events.y.unit": "GeV",
+        "model.name": "dense",
+        "model.layers": "[4, 2]",
+        "makers.0.maker": "pairs",
+        "makers.0.max": "3",
+    }
