@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nntrainer.report.blocks import Block, Cell, Figures, Section, Text, cell, measured, number, percent, seconds, table
+from nntrainer.report.blocks import (
+    Block,
+    Cell,
+    Figure,
+    Figures,
+    Section,
+    Text,
+    cell,
+    measured,
+    number,
+    percent,
+    seconds,
+    table,
+)
 from nntrainer.report.figures import Album, in_order, title_of
 from nntrainer.report.findings import findings
 from nntrainer.report.read import Run
@@ -141,7 +155,7 @@ def _names(runs: Sequence[Run]) -> Iterator[Metric]:
         for name in keys("scores", output):
             yield f"KS p-value, output {output} of {name}", pair(at("scores", output, name, "ks_p_value"))
     for efficiency in dict.fromkeys(p["wanted"] for run in runs for p in run.metrics.get("working_points", [])):
-        yield f"1/ε_b at ε_s = {percent(efficiency, 0)}", pair(lambda run, e=efficiency: _rejection(run, e))
+        yield f"1/ε_b at ε_s = {percent(efficiency, 0)}", pair(partial(_rejection, efficiency))
     yield "binned significance of the score", pair(at("binned", "total"))
     for name in keys("discriminants"):
         yield f"binned significance of the discriminant of {name}", pair(at("discriminants", name, "binned", "total"))
@@ -154,7 +168,7 @@ def _names(runs: Sequence[Run]) -> Iterator[Metric]:
     yield "training time in s", pair(lambda run: sum(one.get("seconds") or 0 for one in run.training.values()) or None)
 
 
-def _rejection(run: Run, wanted: float) -> float | None:
+def _rejection(wanted: float, run: Run) -> float | None:
     points = run.metrics.get("working_points", [])
     return next((point["rejection"] for point in points if point["wanted"] == wanted), None)
 
@@ -180,7 +194,7 @@ def _plots(runs: Sequence[Run], album: Album) -> Iterator[Section]:
 
 
 def _row(runs: Sequence[Run], folder: str, name: str, album: Album) -> Block:
-    drawn = []
+    drawn: list[Figure] = []
     for letter, run in zip(letters(runs), runs, strict=True):
         paths = [path for path in run.plots.get(folder, ()) if path.stem == name]
         drawn += album.take(run, paths, f"{letter}: {title_of(Path(name))}")

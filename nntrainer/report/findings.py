@@ -99,8 +99,7 @@ def _folds(run: Run) -> tuple[float, float] | None:
 
 def _parities(run: Run) -> list[tuple[str, float, float]]:
     """Return file, difference and tolerance of each exported model."""
-    tolerance = run.export.get("tolerance")
-    return [(one["file"], one["difference"], tolerance) for one in run.export.get("models", [])]
+    return [(one["file"], one["difference"], run.export["tolerance"]) for one in run.export.get("models", [])]
 
 
 def _trainings(run: Run) -> list[tuple[int, dict[str, Any], int | None]]:

@@ -74,8 +74,8 @@ def blocks_of(found: Any, title: str, depth: int = 0) -> list[Block]:
         blocks += [Text(title, "title"), facts({key.replace("_", " "): value for key, value in simple.items()})]
     blocks += [_columns("" if simple else title, columns) for columns in beside]
     for key, value in rest.items():
-        records = isinstance(value, list) and value and isinstance(value[0], dict)
-        if depth < DEEPEST and (isinstance(value, dict) or records):
+        deeper = isinstance(value, dict) or (isinstance(value, list) and bool(value) and isinstance(value[0], dict))
+        if depth < DEEPEST and deeper:
             blocks += blocks_of(value, f"{title}: {key.replace('_', ' ')}", depth + 1)
     return blocks
 
@@ -123,9 +123,9 @@ def _with_bars(title: str, names: Sequence[str], rows: list[list[Cell]], total: 
         lengths = [row[i].sort for row in rows]
         known = [each for each in lengths if each is not None]
         if name in ("importance", "value") and known and min(known) >= 0 and (largest := max(known)) > 0:
-            for row in rows:
-                if row[i].sort is not None:
-                    row[i] = Cell(row[i].text, row[i].sort, bar=row[i].sort / largest)
+            for row, length in zip(rows, lengths, strict=True):
+                if length is not None:
+                    row[i] = Cell(row[i].text, length, bar=length / largest)
     note = f"The first {MOST_ROWS} of {total:,} rows." if total > MOST_ROWS else ""
     return table(title, [name.replace("_", " ") for name in names], rows, note)
 

@@ -146,7 +146,8 @@ def _plots(path: Path) -> Iterator[tuple[str, list[Path]]]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    value = _read(path) if path.is_file() else {}
+    # Batch jobs make empty files of the names of their outputs before they begin.
+    value = _read(path) if path.is_file() and path.stat().st_size else {}
     if not isinstance(value, dict):
         raise RunError(f"{path}: this is not what nntrainer writes there: a mapping is expected")
     return value

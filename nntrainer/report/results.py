@@ -68,8 +68,10 @@ def training(run: Run, album: Album) -> Section:
             )
         )
     if rows:
-        heads = ("fold", "state", "epochs", "best epoch", "stopped early", "loss", "validation loss", "parameters")
-        heads += ("workers", "events/s", "time")
+        heads = [
+            *("fold", "state", "epochs", "best epoch", "stopped early", "loss", "validation loss"),
+            *("parameters", "workers", "events/s", "time"),
+        ]
         note = "Losses are those of the best epoch, which has the smallest validation loss."
         blocks.append(table("Folds", heads, rows, note))
     drawn = in_order(chosen(run, "Validation"), ("loss", "accuracy"))
@@ -95,7 +97,9 @@ def _at(columns: dict[str, list[float]], name: str, epoch: int | None) -> float 
 
 def evaluation(run: Run, album: Album) -> Section:
     """Return how well classes are told apart."""
-    metrics, blocks = run.metrics, []
+    metrics = run.metrics
+    blocks: list[Block] = []
+    rows: list[Sequence[Any]]
     if auc := metrics.get("auc"):
         rows = [(name, _value(auc[name], auc[f"{name}_error"])) for name in ("test", "train") if name in auc]
         note = "± is statistical, from a Poisson bootstrap. Every event is scored by the model that never saw it."
@@ -239,7 +243,8 @@ def _spread(one: dict[str, Any] | None) -> Cell:
 
 def decisions(run: Run, album: Album) -> Section:
     """Return significances, discriminants and the scan of CP-mixing angles."""
-    metrics, blocks = run.metrics, []
+    metrics = run.metrics
+    blocks: list[Block] = []
     rows = []
     named = {"score": metrics, **metrics.get("discriminants", {})}
     for name, one in named.items():

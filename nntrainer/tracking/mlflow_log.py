@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -125,8 +126,9 @@ def _values(client: Any, logged: Any, config: Config, run: Run) -> None:
         there = {each.step for each in client.get_metric_history(run_id, key)} if key in logged.data.metrics else set()
         metrics += [Metric(key, value, when, step) for step, value in values if step not in there]
     for key, value in final_metrics(run).items():
-        if logged.data.metrics.get(key) != value:
-            metrics.append(Metric(key, value, when, 0))
+        before = logged.data.metrics.get(key)
+        if before != value:  # the one with the latest time is the one that counts
+            metrics.append(Metric(key, value, when if before is None else int(1000 * time.time()), 0))
     for kind, items in (("params", params), ("tags", tags), ("metrics", metrics)):
         for piece in _pieces(items):
             client.log_batch(run_id, **{kind: piece})
