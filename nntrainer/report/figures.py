@@ -77,8 +77,8 @@ class Album:
 
     def _figure(self, run: Run, path: Path, title: str) -> Figure:
         name = path.relative_to(run.path).as_posix()
-        data = smaller(path.read_bytes())
-        if len(data) > self._left:
+        data = smaller(path.read_bytes()) if self._left > 0 else b""
+        if len(data) > self._left or not data:
             self.left_out += 1
             return Figure(title, name)
         self._left -= len(data)
