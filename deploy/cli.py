@@ -273,7 +273,9 @@ def gather(
     runs: Runs = Path("runs"),
 ) -> None:
     """Verify every output against the manifest, copying first where --to is given."""
+    from deploy.errors import GatherError
     from deploy.gather import gather as gather_run
+    from deploy.gather import track
     from deploy.runs import find, look
     from deploy.view import line
 
@@ -284,6 +286,11 @@ def gather(
         raise typer.Exit(_code(seen.state))
     done = gather_run(found, to)
     print(f"{done.path}: {done.files} files, {done.bytes / 1e6:.1f} MB verified, {done.copied} copied now")
+    try:
+        if logged := track(done.path):
+            print(logged)
+    except GatherError as error:
+        print(f"warning: {error}", file=sys.stderr)
 
 
 @app.command()

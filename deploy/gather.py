@@ -6,9 +6,13 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+import yaml
 
 from deploy.backends import backend_named
 from deploy.backends.base import Batch
@@ -82,6 +86,28 @@ def gather(run: Run, to: Path | None = None) -> Gathered:
     write_text(to / MANIFEST, text)  # last: a directory with a manifest is complete
     (to / UNFINISHED).unlink(missing_ok=True)
     return Gathered(to, len(entries), total, len(missing))
+
+
+def track(path: Path) -> str | None:
+    """Log a gathered run where its configuration says, by `nntrainer track` in a process of its own.
+
+    Args:
+        path: where it was gathered.
+
+    Returns:
+        What that says, or None where the configuration has no tracking block, and for a search.
+
+    Raises:
+        GatherError: it could not be logged; what was gathered is complete all the same.
+    """
+    config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+    if not config.get("tracking") or not (path / "metrics.json").exists():
+        return None
+    done = subprocess.run([sys.executable, "-m", "nntrainer", "track", str(path)], capture_output=True, text=True)
+    if done.returncode:
+        why = done.stderr.strip().removeprefix("error: ") or f"exit code {done.returncode}"
+        raise GatherError(f"all files are there, but the run is not logged: {why}")
+    return done.stdout.strip()
 
 
 def _join(run: Run, batch: Batch) -> None:

@@ -106,7 +106,7 @@ def plan(config: Config, site: Site, run: Path, directory: Path) -> list[JobSpec
     if single and isinstance(site, HTCondorSite) and site.sandboxes:
         return [_all_parts(parts_of(config), in_run, run, config, site)]
     if isinstance(site, LocalSite | ContainerSite) or single:
-        command = (*python, "run", config_file, "--run-dir", str(run))
+        command = (*python, "run", config_file, "--run-dir", str(run), *_untracked(config))
         job = _job("run", "run", command, directory if isinstance(site, LocalSite) else run, config, site)
         files = [*(path for sample in config.data.samples for path in sample.files), *(config.inject.files or ())]
         made = [str(config.data.directory), *([str(config.inject.directory)] if config.inject.directory else [])]
@@ -162,7 +162,7 @@ def _in_pods(config: Config, site: KubernetesSite, run: Path) -> list[JobSpec]:
     """
     command = ("nntrainer", "run", CONFIG_IN_POD, "--run-dir", str(site.on_volume(run)))
     if (config.deploy.jobs or site.jobs) == "single":
-        return [_job("run", "run", command, site.work.path, config, site)]
+        return [_job("run", "run", (*command, *_untracked(config)), site.work.path, config, site)]
     parts = parts_of(config, config.deploy.inject_jobs if site.jobset else 1, expanded=False)
     convert, train = of_stage(parts, "convert"), of_stage(parts, "train")
     rest = [part for part in parts if part.stage in ("evaluate", "inject")]
@@ -204,6 +204,11 @@ def _several(
     )
     made = (*(path for part in parts for path in part.writes), *(part.record for part in parts))
     return replace(job, resources=needs, outputs=tuple(dict.fromkeys(made)))
+
+
+def _untracked(config: Config) -> tuple[str, ...]:
+    """Return the word that keeps a whole run from logging itself: it is logged when it is gathered."""
+    return () if config.tracking is None else ("--no-track",)
 
 
 def _program(site: Site) -> tuple[str, ...]:

@@ -52,6 +52,10 @@ class ExplainError(NNTrainerError):
     """A network cannot be explained in the way that is asked for."""
 
 
+class TrackingError(NNTrainerError):
+    """A finished run cannot be logged: the server does not answer, or refuses."""
+
+
 class MissingDependencyError(NNTrainerError):
     """A package of an extra is not installed."""
 

@@ -193,7 +193,7 @@ def _work(part: Part) -> dict[str, Work]:
         case "train":
             return {"train": partial(train, folds=[part.fold])}
         case "evaluate":
-            return {name: STAGES[name] for name in ("inputs", "evaluate", "export")}
+            return {name: STAGES[name] for name in ("inputs", "evaluate", "export", "report")}
     return {"inject": partial(inject, files=part.ntuples)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -147,6 +148,19 @@ class RunDir:
     def write_manifest(self) -> None:
         """Write ``manifest.json``: path, size and SHA-256 of every result."""
         write_json(self.manifest, {"created": now(), "files": self.results()})
+
+    def renew(self, name: str) -> None:
+        """Note in the manifest and in the records of parts that a result they list was made anew since.
+
+        Args:
+            name: path in the run directory.
+        """
+        (entry,) = self.results([name])
+        for path in (self.manifest, *sorted((self.path / RECORDS).glob("*.json"))):
+            listed = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            files = listed.get("files", [])
+            if any(each["path"] == name and each != entry for each in files):
+                write_json(path, {**listed, "files": [entry if each["path"] == name else each for each in files]})
 
 
 def run_digest(config: Config) -> str:

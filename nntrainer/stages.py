@@ -103,6 +103,14 @@ def inject(
     return f"{scored:,} events scored in {_some(len(outputs), 'file')} ({block.mode})", outputs
 
 
+def report(config: Config, run: RunDir, progress: Progress) -> tuple[str, list[Path]]:
+    """Write the page about the run."""
+    from nntrainer.report.page import report as write_report
+
+    path = write_report([run.path])
+    return f"{path.stat().st_size / 1e6:.1f} MB", [path]
+
+
 def tune(
     config: Config, run: RunDir, progress: Progress, worker: str = "tune", share: tuple[int, int] | None = None
 ) -> tuple[str, list[Path]]:
@@ -134,4 +142,5 @@ STAGES: dict[str, Stage] = {
     "evaluate": evaluate,
     "export": export,
     "inject": inject,
+    "report": report,
 }

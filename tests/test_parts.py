@@ -111,13 +111,13 @@ def test_the_last_fold_does_the_rest(config: Config, tmp_path: Path, monkeypatch
     last = run_parts(config, ["convert-s", "convert-b", "train-fold0", "rest"], run_dir=place)
     assert [(each.name, each.skipped) for each in last.stages] == [
         *[("convert", True), ("convert", True), ("train", False)],
-        *[(name, False) for name in ("inputs", "evaluate", "export", "inject")],
+        *[(name, False) for name in ("inputs", "evaluate", "export", "report", "inject")],
     ]
     again = run_parts(config, ["train-fold0", "rest"], run_dir=place)
     assert all(each.skipped for each in again.stages)
     (place / "models" / "fold0.onnx").unlink()
     mended = run_parts(config, ["rest"], run_dir=place)
-    assert [each.name for each in mended.stages if not each.skipped] == ["export", "inject"]
+    assert [each.name for each in mended.stages if not each.skipped] == ["export", "report", "inject"]
 
 
 def test_a_part_that_fails_says_so_in_its_record(

@@ -97,14 +97,17 @@ def run_dir_of(config: Config, run_dir: Path | None, root: Path) -> RunDir:
     return directory
 
 
-def run_stages_of(config: Config, run_dir: Path | None, runs: Path, stages: list[str] | None, **options: bool) -> None:
-    """Run stages of a configuration and print what each did."""
+def run_stages_of(
+    config: Config, run_dir: Path | None, runs: Path, stages: list[str] | None, **options: bool
+) -> RunResult:
+    """Run stages of a configuration, print what each did, and return it."""
     from nntrainer.pipeline import run as run_stages
     from nntrainer.progress import for_terminal
 
     check_own(config)
     result = run_stages(config, run_dir=run_dir, root=runs, stages=stages, progress=for_terminal(), **options)
     print_results(result)
+    return result
 
 
 def print_results(result: RunResult) -> None:

@@ -20,6 +20,7 @@ from nntrainer.cli.app import (
     run_dir_of,
     run_stages_of,
 )
+from nntrainer.cli.report import track_finished
 from nntrainer.console import print_table
 from nntrainer.errors import NNTrainerError
 
@@ -42,8 +43,11 @@ def run(
     ] = None,
     new: Annotated[bool, typer.Option("--new", help="Make a new run directory.")] = False,
     force: Force = False,
+    no_track: Annotated[
+        bool, typer.Option("--no-track", help="Do not log it where the tracking block says, as jobs elsewhere.")
+    ] = False,
 ) -> None:
-    """Run everything: convert, input plots, train, evaluate, export, inject."""
+    """Run everything: convert, input plots, train, evaluate, export, inject, report."""
     if part:
         from nntrainer.pipeline import run_parts
         from nntrainer.progress import for_terminal
@@ -53,7 +57,10 @@ def run(
         done = run_parts(load(config, overrides), part, run_dir=run_dir, force=force, progress=for_terminal())
         print_results(done)
         return
-    run_stages_of(load(config, overrides), run_dir, runs, stage, new=new, force=force)
+    loaded = load(config, overrides)
+    done = run_stages_of(loaded, run_dir, runs, stage, new=new, force=force)
+    if loaded.tracking is not None and not stage and not no_track:
+        track_finished(done, loaded)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from nntrainer.config.preparation import Preparation
 from nntrainer.config.registry import NETWORKS, NetworkOptions, NetworkType
 from nntrainer.config.results import Deploy, Evaluation, Export, Inject
 from nntrainer.config.targets import CLASS, Assignment, Regression, check_targets
+from nntrainer.config.tracking import Tracking
 from nntrainer.config.training import Training
 from nntrainer.config.tuning import Tune
 from nntrainer.errors import nearest, one_of
@@ -42,6 +43,8 @@ class Config(Closed):
     inject: Inject = Field(Inject(), description="Scores into ntuples.")
     deploy: Deploy = Field(Deploy(), description="Where it runs.")
     tune: Tune | None = Field(None, description="What `nntrainer tune` searches; a run without it is the same.")
+
+    tracking: Tracking | None = Field(None, description="Where finished runs are logged; a run without it is the same.")
 
     @field_validator("model", mode="before")
     @classmethod
@@ -149,16 +152,17 @@ class Config(Closed):
         return {k: v for k, v in self.data.targets.items() if k in self.training.tasks and isinstance(v, Regression)}
 
     def dump(self) -> dict[str, Any]:
-        """Return the configuration as plain data, every default spelt out; without a search, no word of it."""
-        return self.model_dump(mode="json", exclude={"tune"} if self.tune is None else None)
+        """Return the configuration as plain data, every default spelt out; no word of a search or tracking without."""
+        absent = {name for name in ("tune", "tracking") if getattr(self, name) is None}
+        return self.model_dump(mode="json", exclude=absent)
 
     def digest(self) -> str:
-        """Return the SHA-256 of what decides the result: everything but where it runs and what is searched."""
+        """Return the SHA-256 of what decides the result: not where it runs or is logged, nor what is searched."""
         dump = self.dump()
         # Without targets, everything is as it was before there were any.
         if not dump["data"]["targets"] and self.training.only_class:
             del dump["data"]["targets"], dump["training"]["tasks"], dump["evaluation"]["reconstruction"]
-        return digest({key: value for key, value in dump.items() if key not in ("deploy", "tune")})
+        return digest({key: value for key, value in dump.items() if key not in ("deploy", "tune", "tracking")})
 
     def data_digest(self) -> str:
         """Return the SHA-256 of what decides the content of the dataset files."""

@@ -35,7 +35,7 @@ class Part:
     Attributes:
         name: ``convert-<sample>``, ``train-fold<i>``, ``evaluate`` or ``inject-<i>of<n>``; of a search
             ``tune-<i>of<n>``, ``tune-share<i>of<n>`` and ``tune-best``; names its record.
-        stage: what it does; ``evaluate`` draws the inputs, too, and exports, or measures the trials of a search.
+        stage: what it does; ``evaluate`` draws the inputs, exports and reports, too, or measures a search's trials.
         needs: names of the parts that must be done before.
         reads: files and directories of the run that it reads.
         writes: files and directories of the run that it makes, besides its record.
@@ -110,7 +110,7 @@ def parts_of(config: Config, groups: int = 1, *, expanded: bool = True) -> list[
         "evaluate",
         tuple(part.name for part in train),
         (*converted, *trained),
-        ("plots", "models", "metrics.json", "history.csv"),
+        ("plots", "models", "metrics.json", "history.csv", "report.html"),
     )
     scored = str(config.inject.directory or "scored")
     ntuples = ntuples_to_score(config) if expanded else []

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nntrainer.config import Config
+from nntrainer.dataset import summary
 from nntrainer.dataset.dataset import Dataset
 from nntrainer.evaluation import metrics
 from nntrainer.evaluation.decide import binned, discriminants
@@ -49,6 +50,7 @@ def evaluate(config: Config, run: RunDir, *, progress: Progress | None = None) -
         found = scores(config, run, dataset)
         result = _measure(config, run, dataset, found, progress) if config.classifies else {}
         result |= measure_reconstruction(config, run, dataset, found)
+        result |= {"samples": summary.samples(dataset), "splits": summary.splits(config, dataset)}
     progress.finish()
     result["history"] = history
     if (inputs := run.plots("Inputs") / NUMBERS).exists():
@@ -94,7 +96,7 @@ def _measure(config: Config, run: RunDir, dataset: Dataset, found: Scores, progr
         progress.advance(1)
 
     result["auc"] = _auc(config, label, weight, found, test, train, signal)
-    result["folds"] = _folds(config, label == signal, found.test[:, signal], weight, found.fold)
+    result["folds"] = _folds(config, label, signal, found, weight)
     result["auc"] |= spread([each["auc"] for each in result["folds"]])
     if config.preparation.k > 1:
         figure = fold_plots.auc(result["folds"], result["auc"]["folds_mean"], result["auc"]["folds_spread"])
@@ -131,17 +133,24 @@ def _measure(config: Config, run: RunDir, dataset: Dataset, found: Scores, progr
     return result
 
 
-def _folds(
-    config: Config, target: np.ndarray, score: np.ndarray, weight: np.ndarray, fold: np.ndarray
-) -> list[dict[str, Any]]:
+def _folds(config: Config, label: np.ndarray, signal: int, found: Scores, weight: np.ndarray) -> list[dict[str, Any]]:
     """Measure each model on the events that it alone never saw."""
     result = []
     for number in range(config.preparation.k):
-        mine = fold == number
-        auc, error = metrics.auc_bootstrap(
-            target[mine], score[mine], weight[mine], replicas=config.evaluation.bootstrap, seed=config.seed
+        mine = found.fold == number
+        events = (label[mine] == signal, found.test[mine, signal], weight[mine])
+        auc, error = metrics.auc_bootstrap(*events, replicas=config.evaluation.bootstrap, seed=config.seed)
+        points = metrics.working_points(*events, config.evaluation.working_points)
+        result.append(
+            {
+                "fold": number,
+                "events": int(mine.sum()),
+                "auc": auc,
+                "auc_error": error,
+                "accuracy": metrics.accuracy(label[mine], found.test[mine].argmax(axis=1), weight[mine]),
+                "working_points": [_plain(point) for point in points],
+            }
         )
-        result.append({"fold": number, "events": int(mine.sum()), "auc": auc, "auc_error": error})
     return result
 
 

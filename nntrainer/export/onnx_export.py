@@ -23,6 +23,7 @@ from nntrainer.dataset.store import open_store
 from nntrainer.errors import ExportError, MissingDependencyError
 from nntrainer.export import all_folds
 from nntrainer.export.parity import largest_difference
+from nntrainer.files import write_json
 from nntrainer.networks.heads import outputs
 from nntrainer.networks.model import load_model, named
 from nntrainer.progress import Progress, silent
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from nntrainer.rundir import RunDir
 
 OPSET = 17
+RECORD = "export.json"
+"""File beside the models: their largest differences to Keras, and the tolerance."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,18 @@ def export(
             if config.preparation.fractions is None:
                 done.append(_export_all(config, run, k, dataset))
             all_folds.write_topcptoolkit(run.models, k)
+    _write_record(config, run, done)
     progress.finish()
     return done
+
+
+def _write_record(config: Config, run: RunDir, done: Sequence[Exported]) -> None:
+    """Write what the parity checks found, beside the models."""
+    models = [
+        {"file": each.path.name, "fold": each.fold, "difference": each.difference, "size_bytes": each.size_bytes}
+        for each in done
+    ]
+    write_json(run.models / RECORD, {"tolerance": config.export.tolerance, "models": models})
 
 
 def _export_all(config: Config, run: RunDir, k: int, dataset: Dataset) -> Exported:

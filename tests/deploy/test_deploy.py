@@ -63,7 +63,7 @@ def test_the_run_directory_and_its_record(place: Path, finished: Path) -> None:
     assert found["state"] == "done"
     record = json.loads((finished / "run.json").read_text())
     assert {stage["state"] for stage in record["stages"].values()} == {"done"}
-    assert list(record["stages"]) == ["convert", "inputs", "train", "evaluate", "export", "inject"]
+    assert list(record["stages"]) == ["convert", "inputs", "train", "evaluate", "export", "inject", "report"]
     assert (finished / "models" / "fold0.onnx").exists()
     table = deploy(place, "status", "small")
     assert "evaluate" in table.stdout

@@ -183,7 +183,7 @@ def test_a_violated_tolerance_exports_nothing(binary: Made) -> None:
     strict = config.model_copy(update={"export": config.export.model_copy(update={"tolerance": 1e-12})})
     before = {path.name: path.read_bytes() for path in run.models.iterdir()}
     folds = {"fold0.keras", "fold0.onnx", "fold1.keras", "fold1.onnx"}
-    assert set(before) == folds | {"allfolds.onnx", "topcptoolkit.yaml"}
+    assert set(before) == folds | {"allfolds.onnx", "topcptoolkit.yaml", "export.json"}
     with pytest.raises(ExportError, match=r"fold0\.onnx: .* differ by .*export\.tolerance is 1\.00e-12"):
         export(strict, run)
     assert {path.name: path.read_bytes() for path in run.models.iterdir()} == before
@@ -262,5 +262,6 @@ def test_the_file_of_all_folds_comes_with_the_last_one(make: Callable[..., Made]
 def test_fractions_make_one_model_and_no_file_of_all_folds(make: Callable[..., Made]) -> None:
     config, run = make(preparation={"fractions": {"train": 0.6, "validation": 0.2, "test": 0.2}})
     assert [each.fold for each in export(config, run)] == [0]
-    assert {each.name for each in run.models.iterdir()} == {"fold0.keras", "fold0.onnx", "topcptoolkit.yaml"}
+    names = {"fold0.keras", "fold0.onnx", "topcptoolkit.yaml", "export.json"}
+    assert {each.name for each in run.models.iterdir()} == names
     assert "One model for all events" in (run.models / "topcptoolkit.yaml").read_text()
