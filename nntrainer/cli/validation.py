@@ -56,7 +56,7 @@ def validate(
     from nntrainer.validation.validate import validate as compare
 
     loaded, run = _found(where, overrides, run_dir)
-    tests = list(dict.fromkeys(test or (TESTS if run is not None else TESTS[:1])))
+    tests = list(dict.fromkeys(test or (TESTS if where.is_dir() else TESTS[:1])))
     if run is None and (output is None or tests != ["inputs"]):
         from nntrainer.rundir import find_or_create
 

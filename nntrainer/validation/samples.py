@@ -20,7 +20,7 @@ from nntrainer.files import expand, is_remote
 from nntrainer.ntuples.reader import list_trees, open_tree
 from nntrainer.progress import Progress, silent
 
-ALL = "all"
+ALL = "nominal"
 """Name of all samples of a configuration together."""
 
 
