@@ -112,7 +112,7 @@ def _sample(config: Config, sample: Sample, force: bool, progress: Progress, ids
     counters = _Counters(files)
     schema = schema_of(config)
     with StoreWriter(path, schema) as writer:
-        for source, start, chunk in ahead(_chunks(config, sample, files, progress)):
+        for source, start, chunk in ahead(chunks(config, sample, [file.path for file in files], progress)):
             counters.add(chunk, start, source)
             events, objects = _tables(schema, config, sample, chunk, start, source)
             writer.append(events, objects)
@@ -128,13 +128,26 @@ def _sample(config: Config, sample: Sample, force: bool, progress: Progress, ids
     return _converted(sample.name, path, writer.attrs, False, time.monotonic() - started)
 
 
-def _chunks(
-    config: Config, sample: Sample, files: Sequence[FileIdentity], progress: Progress
+def chunks(
+    config: Config, sample: Sample, files: Sequence[str], progress: Progress
 ) -> Generator[tuple[int, int, Rows], None, None]:
-    """Yield position of the file, first entry and rows of each chunk."""
+    """Read the files of a sample in chunks.
+
+    Args:
+        config: the configuration.
+        sample: the sample.
+        files: paths of its files.
+        progress: told how far the work has come.
+
+    Yields:
+        Position of the file, first entry and rows of each chunk.
+
+    Raises:
+        InputError: a file, tree or branch is missing or damaged.
+    """
     name = sample.tree or config.data.tree
     for source, file in enumerate(files):
-        with open_tree(file.path, name) as tree:
+        with open_tree(file, name) as tree:
             branches = required_branches(config, sample, tree.branches)
             tree.require(branches)
             progress.start(f"convert {sample.name}", tree.entries)

@@ -34,7 +34,7 @@ def feature_histograms(
     Returns:
         The histograms.
     """
-    scale, _ = _shown_unit(unit)
+    scale, _ = shown_unit(unit)
     shown = {key: np.asarray(sample, np.float64) * scale for key, sample in values.items()}
     edges = sensible_edges(shown.values(), bins)
     return {key: histogram(shown[key], weights[key], edges) for key in shown}
@@ -55,7 +55,7 @@ def feature(name: str, unit: str, histograms: Mapping[str, Histogram], signal_la
     Returns:
         The figure: panels distribution and ratio.
     """
-    _, unit = _shown_unit(unit)
+    _, unit = shown_unit(unit)
     filled = dict(histograms)
     edges = next(iter(filled.values())).edges
     backgrounds = [key for key in filled if key != signal_label]
@@ -109,7 +109,7 @@ def field(name: str, unit: str, counts: np.ndarray, edges: np.ndarray) -> Figure
     Returns:
         The figure.
     """
-    scale, unit = _shown_unit(unit)
+    scale, unit = shown_unit(unit)
     filled = Histogram(edges * scale, counts, np.sqrt(counts))
     figure, (axes,) = style.canvas()
     filled.draw(axes, style.BACKGROUND, f"{counts.sum():,.0f} entries", fill=True)
@@ -122,7 +122,7 @@ def field(name: str, unit: str, counts: np.ndarray, edges: np.ndarray) -> Figure
     return figure
 
 
-def _shown_unit(unit: str) -> tuple[float, str]:
+def shown_unit(unit: str) -> tuple[float, str]:
     """Return the factor and the unit that a plot shows: MeV as GeV, and ``1`` as no unit."""
     return (1e-3, "GeV") if unit == "MeV" else (1.0, "" if unit == "1" else unit)
 

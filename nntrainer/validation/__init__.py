@@ -1,0 +1,1 @@
+"""Are two samples alike: to a classifier, to the trained network, to what the network has learnt from?"""
