@@ -72,7 +72,7 @@ class _Pairs:
     def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
         self._x, self._y = x - x.mean(), y - y.mean()
         self._order_y = np.argsort(y, kind="stable")
-        # Events are halved, and halves halved again: a pair is of both halves of one part, whose events are sorted by y.
+        # Events are halved, and halves again: each pair is of both halves of one part, whose events are sorted by y.
         self._size = 1 << (len(x) - 1).bit_length()
         padded = np.append(self._y, np.full(self._size - len(y), np.inf))
         self._levels: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
@@ -97,9 +97,7 @@ class _Pairs:
             return both + float((w @ one) * (w @ other) - 2 * (w @ (one * other)))
 
         xy = covariance(self._products(w), near_x, near_y)
-        xx, yy = (
-            covariance(2 * float(w @ v**2 - (w @ v) ** 2), near, near) for v, near in ((x, near_x), (y, near_y))
-        )
+        xx, yy = (covariance(2 * float(w @ v**2 - (w @ v) ** 2), near, near) for v, near in ((x, near_x), (y, near_y)))
         # Negative weights may take a square below zero: nothing is left of a dependence then.
         return float(np.sqrt(max(xy, 0.0) / np.sqrt(xx * yy))) if xx > 0 and yy > 0 else float("nan")
 

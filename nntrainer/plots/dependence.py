@@ -69,7 +69,7 @@ def efficiencies(cuts: Sequence[Mapping[str, Any]], edges: np.ndarray, title: st
     """Draw the efficiency of background events against a nuisance; independent scores give flat lines.
 
     Args:
-        cuts: ``signal_efficiency``, ``background_efficiency``, and ``efficiency`` and ``error`` of each bin of each cut.
+        cuts: of each ``signal_efficiency``, ``background_efficiency``, and ``efficiency`` and ``error`` of each bin.
         edges: float (bins + 1,).
         title: the nuisance and its unit.
 
@@ -123,15 +123,16 @@ def trade_off(
     for value, at, height in zip(strength, x, y, strict=True):
         offset = {"xytext": (7, -7), "textcoords": "offset points", "va": "top", "fontsize": "small"}
         axes.annotate(f"{value:g}", (at, height), **offset)
-    if floor is not None:
-        axes.axvline(floor, color="grey", linestyle=":", linewidth=1.2, label="no dependence, as many events")
     low, high = float(np.nanmin(y - np.nan_to_num(dy))), float(np.nanmax(y + np.nan_to_num(dy)))
+    span = (high - low) or 0.01
+    if floor is not None:  # ends below the label
+        ends = {"ymin": low - 0.15 * span, "ymax": high}
+        axes.vlines(floor, **ends, color="grey", linestyle=":", linewidth=1.2, label="no dependence, as many events")
     left = min(float(np.nanmin(x - np.nan_to_num(dx))), x.max() if floor is None else floor)
     right = float(np.nanmax(x + np.nan_to_num(dx)))
     margin = 0.08 * (right - left) or 0.1
     axes.set_xlim(left - margin, right + margin)
     axes.set_xlabel(title)
     axes.set_ylabel("Area under the ROC curve")
-    span = (high - low) or 0.01
     style.make_room(axes, low - 0.15 * span, high + 0.05 * span, style.label(axes))
     return figure

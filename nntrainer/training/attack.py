@@ -20,14 +20,15 @@ STEP = 2.5
 class Attack:
     """Move every feature by at most ε of its standard deviations so that the loss grows.
 
-    FGSM takes the sign of the gradient once (arXiv 1412.6572, section 4). PGD begins anywhere within the bounds and goes
-    on by steps, held within the bounds (arXiv 1706.06083, section 2.1). Objects are moved where there are any; masks and
-    whatever lies in empty slots stay. A moved event need not be one that physics allows: energies do not follow momenta.
+    FGSM takes the sign of the gradient once (arXiv 1412.6572, section 4). PGD begins anywhere within the bounds and
+    goes on by steps, held within the bounds (arXiv 1706.06083, section 2.1). Objects are moved where there are any;
+    masks and whatever lies in empty slots stay. A moved event need not be one that physics allows: energies do not
+    follow momenta.
 
     Args:
         kind: which of them.
-        widths: for each input that may change the most that ε = 1 allows, (features,) float32, zero for features that
-            stay.
+        widths: for each input that may change the most that ε = 1 allows, (features,) float32, zero for features
+            that stay.
         steps: steps of PGD.
         step_size: a step of PGD in units of ε; 2.5 / steps if absent.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,8 @@ def trade_off(config: Config, run: RunDir, strengths: Sequence[float], progress:
         Interrupted: stopped on request, with a checkpoint.
     """
     nuisance = block_of(config).nuisance
+    # It warns of many graphs made in one process: each training and each model has its own.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     convert(config, progress=progress)
     points = [_point(varied(config, {STRENGTH: each}), run, each, progress) for each in strengths]
     result = {

@@ -40,13 +40,13 @@ def path(tmp_path: Path) -> Path:
     [
         (
             ["training.decorrelation={nuisance: Mbbb}"],
-            r"training\.decorrelation\.nuisance: there is no spectator and no event feature 'Mbbb'.*'pileup'.*add it to "
-            r"features\.spectators\. Did you mean 'Mbb'\?$",
+            r"training\.decorrelation\.nuisance: there is no spectator and no event feature 'Mbbb'.*'pileup'.*add it "
+            r"to features\.spectators\. Did you mean 'Mbb'\?$",
         ),
         (["evaluation.dependence=[Mbb, pile_up]"], r"evaluation\.dependence: .*'pile_up'.*Did you mean 'pileup'\?$"),
         (
             ["training.decorrelation={nuisance: Mbb}", "training.tasks={q: 1.0}"],
-            r"training\.decorrelation: its adversary looks at the score.*training\.tasks has no 'class'; add class: 1\.0",
+            r"training\.decorrelation: its adversary looks at the score.*tasks has no 'class'; add class: 1\.0",
         ),
         (["evaluation.robustness={}", "training.tasks={q: 1.0}"], r"evaluation\.robustness: .* has no 'class'"),
         (["evaluation.dependence=Mbb", "training.tasks={q: 1.0}"], r"evaluation\.dependence: .* has no 'class'"),

