@@ -29,11 +29,12 @@ def robustness(
     """
     figure, (main, below) = style.canvas(1.4, 1, size=(8, 7.5))
     x = np.asarray(epsilon)
-    markers = ("o", "s", "^")
+    markers, top = ("o", "s", "^"), 1 / classes
     for axes, key in ((main, "balanced_accuracy"), (below, "auc")):
         for i, (name, columns) in enumerate(attacks.items()):
             values = np.array(columns[key], np.float64)
             errors = np.nan_to_num(np.array(columns[f"{key}_error"], np.float64))
+            top = max(top, float(np.nanmax(values + errors, initial=0.0))) if axes is main else top
             line = ("-", "--", "-.")[i % 3]
             axes.errorbar(
                 x, values, errors, fmt=f"{markers[i % 3]}{line}", color=style.COLOURS[i], linewidth=1.5, label=name
@@ -45,6 +46,6 @@ def robustness(
     below.set_ylim(0.0, 1.0)
     below.set_xlabel("Largest change of a feature ε [standard deviations]")
     main.set_ylabel("Balanced accuracy")
-    below.set_ylabel("Area under the ROC curve", loc="center")
-    style.make_room(main, 0.0, 1.0, style.label(main))
+    below.set_ylabel("AUC")
+    style.make_room(main, 0.0, top, style.label(main))
     return figure

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import awkward as ak
+import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -40,7 +42,7 @@ from nntrainer.tuning.trade_off import draw, trade_off
 
 Made = Callable[..., Config]
 EVENTS = 4000
-WEAK = 16
+WEAK = 40
 MASS = {"nuisance": "mass"}
 
 
@@ -49,14 +51,14 @@ def write(path: Path, signal: bool) -> None:
     random = np.random.default_rng(int(signal))
     mass = random.normal(125e3, 10e3, EVENTS) if signal else random.uniform(50e3, 200e3, EVENTS)
     side = 1 if signal else -1
-    weak = {f"weak{i}": random.normal(0.25 * side, 1.0, EVENTS) for i in range(WEAK)}
+    weak = {f"weak{i}": random.normal(0.15 * side, 1.0, EVENTS) for i in range(WEAK)}
     columns = {
         "eventNumber": random.permutation(4 * EVENTS)[:EVENTS].astype(np.uint64),
         "w": random.uniform(0.5, 1.5, EVENTS),
         "mass": mass,
         "u": random.normal(0.6 * side, 1.0, EVENTS),
         "v": np.abs(mass - 125e3) / 20e3 + random.normal(0.0, 0.3, EVENTS),
-        "strong": random.normal(1.2 * side, 1.0, EVENTS),
+        "strong": random.normal(1.6 * side, 1.0, EVENTS),
         "generator": random.choice([410.0, 411.0, 500.0], EVENTS, p=[0.5, 0.2, 0.3]),
         **weak,
     }
@@ -252,7 +254,7 @@ def test_dependence_in_the_metrics(curve: tuple[Config, RunDir, dict[str, Any]],
     assert set(figures) == {f"dependence_{n}_{what}" for n in metrics for what in ("shapes", "efficiency")}
     mass, label = metrics["mass"], metrics["generator"]
     one = mass["distance_correlation"]["background"]
-    assert one == result["points"][0]["distance_correlation"]["background"]
+    assert one == pytest.approx(result["points"][0]["distance_correlation"]["background"])
     assert one["independent"] < 0.05 and 0 < one["error"] < 0.05
     other = label["distance_correlation"]["background"]
     assert other["value"] < other["independent"] + 4 * other["error"]  # nothing depends on it
@@ -278,7 +280,10 @@ def test_early_stopping_looks_at_what_the_adversary_knows(make: Made, tmp_path: 
     record = read_training(tmp_path)
     assert record["best_epoch"] == 1 + int(np.argmin(compared))
     assert record["best_val_loss"] == columns["val_loss"][record["best_epoch"] - 1]
-    assert np.argmin(compared) != np.argmin(columns["val_loss"])
+    with h5py.File(tmp_path / "checkpoint.h5") as file:
+        state = json.loads(bytes(file["state"][()]))
+    assert state["stopping"]["best"] == pytest.approx(compared.min(), rel=1e-6)
+    assert (compared > columns["val_loss"] + 0.01).any()
 
 
 def both(**more: Any) -> dict[str, Any]:
@@ -319,7 +324,7 @@ def test_two_workers_equal_one_with_twice_the_batch(make: Made, tmp_path: Path) 
 
 def test_several_classes_gathered_batches_and_objects(make: Made, tmp_path: Path) -> None:
     more = {
-        "model": {"name": "deep_sets", "width": 8, "layers": [8], "head": [8], "normalisation": "batch_norm"},
+        "model": {"name": "deep_sets", "width": 8, "layers": [8], "head": [8]},
         "network_type": "set",
     }
     config = make(more=more, **both(epochs=1, accumulate=2))
@@ -382,7 +387,7 @@ def test_pgd_stays_in_its_bounds_and_finds_more(steps: int) -> None:
 
 
 def test_robust_training_keeps_twice_the_accuracy(make: Made, tmp_path: Path) -> None:
-    """Sixteen weak features together beat a strong one, but a small change of all turns them round (1805.12152)."""
+    """Forty weak features together beat a strong one, but a small change of all turns them round (1805.12152)."""
     epsilon, given = 0.5, {"epochs": 8, "batch_size": 128, "optimizer": {"name": "adam", "learning_rate": 0.003}}
     features = ("strong", *(f"weak{i}" for i in range(WEAK)))
     evaluation = {"bootstrap": 5, "robustness": {"epsilons": [epsilon], "steps": 5, "events": 3000}}
@@ -396,10 +401,10 @@ def test_robust_training_keeps_twice_the_accuracy(make: Made, tmp_path: Path) ->
             found[name] = measure_robustness(config, run, dataset, label, weight, lambda f, n: figures.append(f))
     plain, robust = found["plain"], found["robust"]
     assert plain["epsilon"] == [0.0, epsilon] and 2000 < plain["events"] <= 3000
-    assert plain["fgsm"]["balanced_accuracy"][0] > 0.9 and robust["fgsm"]["balanced_accuracy"][0] > 0.75
+    assert plain["fgsm"]["balanced_accuracy"][0] > 0.87 and robust["fgsm"]["balanced_accuracy"][0] > 0.8
     for attack in ("fgsm", "pgd"):
         broken, kept = (each[attack]["balanced_accuracy"][1] for each in (plain, robust))
-        assert kept > 2 * broken and kept > 0.55
+        assert kept > 2 * broken and kept > 0.5
         assert each_falls(plain[attack]) and robust[attack]["auc"][1] > plain[attack]["auc"][1] + 0.2
     assert len(figures) == 2
 
