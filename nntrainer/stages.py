@@ -64,6 +64,10 @@ def evaluate(config: Config, run: RunDir, progress: Progress) -> tuple[str, list
         if len(folds) > 1:
             each = ", ".join(f"{fold['auc']:.4f}" for fold in folds)
             told.append(f"folds {each}: mean {auc['folds_mean']:.4f}, spread {auc['folds_spread']:.4f}")
+    for name, found in metrics.get("dependence", {}).items():
+        one = found["distance_correlation"]["background"]
+        if one["value"] is not None:
+            told.append(f"distance correlation of score and {name} {one['value']:.3f}")
     for name, found in metrics.get("reconstruction", {}).items():
         right = found["network"]["matchable"]
         told.append(f"{name} right in {100 * right['value']:.1f} ± {100 * right['error']:.1f} % of matchable events")

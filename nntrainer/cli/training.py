@@ -1,4 +1,4 @@
-"""The verbs that train: run, train, find-lr, tune."""
+"""The verbs that train: run, train, find-lr, tune, trade-off."""
 
 from __future__ import annotations
 
@@ -130,3 +130,39 @@ def tune(
     result = search(loaded, run_dir=run_dir, root=runs, jobs=jobs, new=new, progress=for_terminal())
     print_table(*rows_of(loaded, result.run))
     print(result.run.path / "tune" / "best.yaml")
+
+
+@app.command(name="trade-off")
+def trade_off(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    run_dir: RunOption = None,
+    runs: Root = Path("runs"),
+    strengths: Annotated[
+        str, typer.Option(help="Strengths of training.decorrelation, separated by commas; 0 is without.")
+    ] = "0,0.5,1,2,5",
+) -> None:
+    """Train with several strengths of the decorrelation: what independence of the nuisance costs in AUC."""
+    from nntrainer.progress import for_terminal
+    from nntrainer.tuning.trade_off import FOLDER, block_of, draw, strengths_of
+    from nntrainer.tuning.trade_off import trade_off as train_each
+
+    loaded = load(config, overrides)
+    block_of(loaded)
+    wanted = strengths_of(strengths)
+    check_own(loaded)
+    directory = run_dir_of(loaded, run_dir, runs)
+    with directory.lock():
+        found = train_each(loaded, directory, wanted, for_terminal())
+        draw(loaded, directory, found)
+    rows = []
+    for point in found["points"]:
+        one = point["distance_correlation"]["background"]
+        numbers = [(point["auc"], point["auc_error"]), (one["value"], one["error"]), (point["inverse_jsd"],)]
+        rows.append([f"{point['strength']:g}", *(" ± ".join(map(_number, each)) for each in numbers)])
+    columns = [">strength", ">AUC", f">distance correlation with {found['nuisance']}", ">1/JSD"]
+    print_table(f"Trade-off in {directory.path / FOLDER}", columns, rows)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"

@@ -277,11 +277,19 @@ class _Refused(NetworkOptions):
     network_types: ClassVar[tuple[NetworkType, ...]] = ("flat", "set", "graph")
 
 
+class _RefusedMaker(MakerOptions):
+    """Stands for a feature maker that was refused."""
+
+    def outputs(self) -> list[tuple[str, str, str]]:
+        """Return nothing."""
+        return []
+
+
 def _refused(registry: Registry[Any]) -> Any:
     """Return valid options in place of refused ones, so that the rest of the file is still checked."""
     if registry is AUGMENTATIONS:
         return AugmentationOptions(name="refused")
-    return _Refused(name="refused") if registry is NETWORKS else MakerOptions(maker="refused")
+    return _Refused(name="refused") if registry is NETWORKS else _RefusedMaker(maker="refused")
 
 
 def _explain(error: ValidationError, model: type[BaseModel], base: Location, data: Any, lines: _Lines) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
+from nntrainer.config.adversarial import check_adversarial
 from nntrainer.config.base import Closed, Name
 from nntrainer.config.data import Data
 from nntrainer.config.features import Features
@@ -129,6 +130,11 @@ class Config(Closed):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _adversarial(self) -> Config:
+        check_adversarial(self)
+        return self
+
     def class_shares(self) -> tuple[float, ...] | None:
         """Return the training weight of each class, in label order, relative to the others; None if left as it is."""
         balance = self.preparation.class_balance
@@ -151,9 +157,28 @@ class Config(Closed):
         """The numbers that are learnt, by name."""
         return {k: v for k, v in self.data.targets.items() if k in self.training.tasks and isinstance(v, Regression)}
 
+    @property
+    def event_columns(self) -> tuple[str, ...]:
+        """The numbers of an event that are stored: features, spectators, made features."""
+        made = [name for maker in self.preparation.feature_makers for name, _, _ in maker.outputs()]
+        return (*(each.name for each in self.features.events + self.features.spectators), *made)
+
+    @property
+    def input_names(self) -> dict[str, tuple[str, ...]]:
+        """The features of ``events``, made ones among them, and of each collection, in order."""
+        spectators = {each.name for each in self.features.spectators}
+        events = tuple(name for name in self.event_columns if name not in spectators)
+        blocks = self.features.objects.items()
+        return {"events": events, **{name: tuple(each.name for each in block.features) for name, block in blocks}}
+
     def dump(self) -> dict[str, Any]:
-        """Return the configuration as plain data, every default spelt out; no word of a search or tracking without."""
-        absent = {name for name in ("tune", "tracking") if getattr(self, name) is None}
+        """Return the configuration as plain data, every default spelt out; of optional blocks that are absent no word.
+
+        So a configuration without them is what it was before there were any.
+        """
+        absent: dict[str, Any] = {name: True for name in ("tune", "tracking") if getattr(self, name) is None}
+        for block, keys in (("training", ("decorrelation", "robustness")), ("evaluation", ("dependence", "robustness"))):
+            absent[block] = {key for key in keys if not getattr(getattr(self, block), key)}
         return self.model_dump(mode="json", exclude=absent)
 
     def digest(self) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from nntrainer.config.adversarial import RobustnessEvaluation
 from nntrainer.config.base import Closed, Name, Strings
 from nntrainer.config.decision import Binning
 from nntrainer.config.decision import Fractions as DiscriminantFractions
@@ -32,6 +33,12 @@ class Evaluation(Closed):
     )
     binning: Binning = Field(Binning(), description="Bins in which the significance is counted.")
     alpha_scan: AlphaScan | None = Field(None, description="CP-mixing angles that `nntrainer alpha-scan` compares.")
+    dependence: Strings = Field(
+        (), description="Spectators and event features on which the score's dependence is measured, too."
+    )
+    robustness: RobustnessEvaluation | None = Field(
+        None, description="How accuracy and AUC fall when the inputs are changed to be misjudged."
+    )
     bins: PositiveInt = Field(40, description="Bins of the histograms.")
     label: str = Field("nntrainer", description="Word in the upper left of every plot.")
     description: str = Field("", description="Second line of every plot, such as √s = 13 TeV, 140 fb⁻¹.")

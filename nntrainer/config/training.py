@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from nntrainer.config.adversarial import Decorrelation, Robustness
 from nntrainer.config.base import Closed
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -183,6 +184,12 @@ class Training(Closed):
     gradient_clipping: GradientClipping | None = Field(None, description="Bound on the gradients.")
     averaging: Averaging | None = Field(
         None, description="Average of the weights over updates or epochs, which is validated and becomes the model."
+    )
+    decorrelation: Decorrelation | None = Field(
+        None, description="An adversary that keeps the score from depending on a nuisance."
+    )
+    robustness: Robustness | None = Field(
+        None, description="Training on events that were changed, within bounds, to be misjudged."
     )
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = Field(
         "float32", description="What layers compute in during training; weights and exported models are float32."

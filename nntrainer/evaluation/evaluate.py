@@ -14,9 +14,11 @@ from nntrainer.dataset import summary
 from nntrainer.dataset.dataset import Dataset
 from nntrainer.evaluation import metrics
 from nntrainer.evaluation.decide import binned, discriminants
+from nntrainer.evaluation.dependence import measure_dependence, nuisances
 from nntrainer.evaluation.figures import NUMBERS, configured_dataset, reporting_weights, style_of
 from nntrainer.evaluation.predict import Scores, scores
 from nntrainer.evaluation.reconstruction import measure_reconstruction
+from nntrainer.evaluation.robustness import measure_robustness
 from nntrainer.files import write_json, write_text
 from nntrainer.plots import evaluation as plots
 from nntrainer.plots import folds as fold_plots
@@ -39,7 +41,8 @@ def evaluate(config: Config, run: RunDir, *, progress: Progress | None = None) -
         What is written to ``metrics.json``.
     """
     progress = progress or silent()
-    count = 9 + (config.preparation.k > 1) + 3 * len(config.evaluation.discriminants)
+    count = 9 + (config.preparation.k > 1) + 3 * len(config.evaluation.discriminants) + 2 * len(nuisances(config))
+    count += config.evaluation.robustness is not None
     progress.start("evaluation", count, unit="plots")
     style_of(config)
     history = _merge_history(config, run)
@@ -130,6 +133,11 @@ def _measure(config: Config, run: RunDir, dataset: Dataset, found: Scores, progr
     of_signal = (decided[0], decided[1][:, signal], decided[2])
     result["binned"] = binned(config, labels, signal, *of_signal, save_plot, title="Network score", file="score")
     result["discriminants"] = discriminants(config, labels, *decided, save_plot)
+    if nuisances(config):
+        events = (label == signal, found.test[:, signal], weight)
+        result["dependence"] = measure_dependence(config, dataset, *events, save_plot)
+    if config.evaluation.robustness is not None:
+        result["robustness"] = measure_robustness(config, run, dataset, label, weight, save_plot)
     return result
 
 

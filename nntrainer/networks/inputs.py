@@ -155,11 +155,28 @@ def fit_scaling(
     Returns:
         The scaling; features that never change are only shifted.
     """
+    return _fitted(kind, inputs, rows).scaling()
+
+
+def feature_widths(inputs: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the standard deviation of each feature over some events, as ``ScalingFit.widths`` does.
+
+    Args:
+        inputs: the network's inputs as in ``nntrainer.dataset.inputs``.
+        rows: indices of the events, int64.
+
+    Returns:
+        For each input (features,) float32.
+    """
+    return _fitted("standard", inputs, rows).widths()
+
+
+def _fitted(kind: str, inputs: Mapping[str, np.ndarray], rows: np.ndarray) -> ScalingFit:
     fit = ScalingFit(kind)
     for start in range(0, len(rows), CHUNK_EVENTS):
         take = rows[start : start + CHUNK_EVENTS]
         fit.add({name: array[take] for name, array in inputs.items()})
-    return fit.scaling()
+    return fit
 
 
 class ScalingFit:
@@ -183,6 +200,10 @@ class ScalingFit:
     def scaling(self) -> Scaling:
         """Return the scaling; features that never change are only shifted."""
         return Scaling({name: fit.range(self._kind) for name, fit in self._fits.items()})
+
+    def widths(self) -> dict[str, np.ndarray]:
+        """Return for each input the standard deviations of its features, (features,) float32; zero where constant."""
+        return {name: fit.deviation().astype(np.float32) for name, fit in self._fits.items()}
 
 
 class _RangeFit:
@@ -209,12 +230,17 @@ class _RangeFit:
         self._total += values.sum(axis=0)
         self._squares += np.square(values).sum(axis=0)
 
+    def deviation(self) -> np.ndarray:
+        if self._pivot is None:
+            return np.zeros_like(self._total)
+        variance = self._squares / self._count - np.square(self._total / self._count)
+        return np.where(self._high > self._low, np.sqrt(np.maximum(variance, 0)), 0.0)
+
     def range(self, kind: str) -> Range:
         mean, scale = np.zeros_like(self._total), np.ones_like(self._total)
         if kind == "standard" and self._pivot is not None:
-            shift = self._total / self._count
-            mean = self._pivot + shift
-            scale = np.sqrt(np.maximum(self._squares / self._count - np.square(shift), 0))
+            mean = self._pivot + self._total / self._count
+            scale = self.deviation()
         elif kind == "minmax" and self._pivot is not None:
             mean, scale = self._low, self._high - self._low
         constant = (self._high <= self._low) | (scale == 0)

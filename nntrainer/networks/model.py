@@ -87,6 +87,21 @@ def logits_model(model: Any) -> Any:
     )
 
 
+def event_of(model: Any) -> Any:
+    """Return the tensor that holds what a network makes of an event; of one that scores the classes itself its logits.
+
+    Args:
+        model: what ``build_model`` returned for a network that learns the class.
+
+    Returns:
+        A symbolic (None, width) tensor.
+    """
+    import keras
+
+    last = next((layer for layer in model.layers if layer.name == "logits"), None)
+    return last.input if isinstance(last, keras.layers.Dense) else model.get_layer(SCORES).input
+
+
 def named(outputs: Any) -> dict[str, Any]:
     """Return the outputs of a Keras model by name; where there is one, it is ``scores``."""
     return dict(outputs) if isinstance(outputs, dict) else {"scores": outputs}

@@ -98,7 +98,7 @@ def find_lr(
     config = config.model_copy(update={"training": everyone})
     batches = updates(config, fold, data)
     model = build_model(config, data.scaling, config.seed + fold, training.precision)
-    graph = Steps(config, model, alone(), batches.batch)
+    graph = Steps(config, model, alone(), batches.batch, data.widths, data.classes)
     progress.start("learning rates", steps, "updates")
     rates = np.geomspace(smallest, largest, steps)
     loss: list[float] = []

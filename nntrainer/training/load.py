@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,7 +16,8 @@ from nntrainer.dataset.weights import WeightSums
 from nntrainer.errors import TrainingError
 from nntrainer.networks.inputs import Scaling, ScalingFit
 from nntrainer.training.events import Events, InMemory, OnDisk, TrainingData
-from nntrainer.training.tasks import target_columns, target_names, targets_of
+from nntrainer.training.nuisance import Classes, ClassesFit, counts
+from nntrainer.training.tasks import NUISANCE, target_columns, target_names, targets_of
 
 READ_EVENTS = 32_768
 """Events read at a time."""
@@ -36,6 +37,8 @@ class FoldData:
         scaling: fitted on the training events of all workers.
         identity: says which data these are, the same on all workers and at every start.
         buffer_events: training events to shuffle at a time; None for all, which then are in memory.
+        widths: standard deviations of the features by input, over the same events as the scaling.
+        classes: of an adversary's nuisance, over the same events; None without an adversary.
     """
 
     train: dict[int, Events]
@@ -43,6 +46,8 @@ class FoldData:
     scaling: Scaling
     identity: str
     buffer_events: int | None = None
+    widths: dict[str, np.ndarray] = field(default_factory=dict)
+    classes: Classes | None = None
 
 
 def load_training_data(config: Config, fold: int, rank: int = 0, size: int = 1, group: int = 1) -> FoldData:
@@ -76,13 +81,17 @@ def load_training_data(config: Config, fold: int, rank: int = 0, size: int = 1, 
         validation: Events = InMemory(validated) if fits else OnDisk()
         fit, fit_targets = ScalingFit(config.preparation.scaling), ScalingFit("standard")
         seen = {"train": 0, "validation": 0}
-        fields = [*DECIDES, *(field.name for field in network_inputs(config).events), *target_columns(config)]
+        fit_nuisance = ClassesFit(config.training.decorrelation) if config.training.decorrelation else None
+        fields = [*DECIDES, *(each.name for each in network_inputs(config).events), *target_columns(config)]
+        fields = list(dict.fromkeys(fields))  # a nuisance may be a feature, too
         for sample, events, objects in dataset.pieces(READ_EVENTS, fields, list(config.features.objects)):
             inputs, more = network_arrays(config, events, objects), targets_of(config, events)
             for role, rows in _roles(config, fold, events).items():
                 if role == "train":
                     fit.add({name: array[rows] for name, array in inputs.items()})
                     fit_targets.add(_numbers(config, more, rows))
+                    if fit_nuisance is not None:
+                        _fit_nuisance(config, fit_nuisance, sums[role], sample, events[rows], more[NUISANCE][rows])
                     places = [(part, count, store, length) for part, store in train.items()]
                 else:
                     places = [(rank, size, validation, validated)]
@@ -91,7 +100,9 @@ def load_training_data(config: Config, fold: int, rank: int = 0, size: int = 1, 
                     store.append(_data(config, sums[role], sample, inputs, more, events, take))
                 seen[role] += len(rows)
     scaling = Scaling(fit.scaling().ranges, fit_targets.scaling().ranges)
-    return FoldData(train, validation, scaling, identity, None if fits else memory // BUFFERS // event)
+    classes = fit_nuisance.classes() if fit_nuisance is not None else None
+    buffer = None if fits else memory // BUFFERS // event
+    return FoldData(train, validation, scaling, identity, buffer, fit.widths(), classes)
 
 
 def data_identity(dataset: Dataset) -> str:
@@ -155,6 +166,16 @@ def _numbers(config: Config, more: dict[str, np.ndarray], rows: np.ndarray) -> d
     """Return (events, 1) of each regression, those of the rows that have a truth."""
     values = {name: more[name][rows] for name in config.regressions}
     return {name: each[np.isfinite(each), np.newaxis] for name, each in values.items()}
+
+
+def _fit_nuisance(
+    config: Config, fit: ClassesFit, sums: WeightSums, sample: int, events: np.ndarray, values: np.ndarray
+) -> None:
+    """Take the nuisance of those of some training events into account that an adversary looks at."""
+    label = events["label"].astype(np.int64)
+    weight = sums.weights(events["weight"], label, np.full(len(label), sample))
+    take = counts(fit.options, label, config.data.labels.index(config.data.signal_label))
+    fit.add(values[take], weight[take])
 
 
 def _event_bytes(config: Config) -> int:

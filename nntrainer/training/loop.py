@@ -147,7 +147,7 @@ class _Training:
         self.model = build_model(config, data.scaling, config.seed + fold, self.options.precision)
         self.batches = updates(config, fold, data)
         self.validation = data.validation
-        self.steps = Steps(config, self.model, workers, self.batches.batch)
+        self.steps = Steps(config, self.model, workers, self.batches.batch, data.widths, data.classes)
         self.steps_per_epoch = self.batches.steps
         self.events_per_step = self.batches.batch * workers.size
         self.events_per_epoch = self.batches.events * workers.size
@@ -242,13 +242,15 @@ class _Training:
         with self.steps.averaging.in_place():
             validated = self.workers.total(self.steps.validate(self.validation))
             val_loss, val_accuracy = self._means(validated, "validation")
+            # The history says how well classes are told apart; epochs are compared by what else is asked for, too.
+            compared = val_loss + self.steps.penalty(validated)
             improved = state.stopping.update(
-                val_loss, state.epoch, options.early_stopping.min_delta if options.early_stopping else 0.0
+                compared, state.epoch, options.early_stopping.min_delta if options.early_stopping else 0.0
             )
             if improved and options.early_stopping and options.early_stopping.restore_best:
                 self.best = [np.array(each.value) for each in self.model.variables]
         if isinstance(options.schedule, ReduceOnPlateau):
-            self._plateau(options.schedule, val_loss)
+            self._plateau(options.schedule, compared)
         row = {
             "epoch": state.epoch + 1,
             "loss": loss,
@@ -261,7 +263,7 @@ class _Training:
         }
         if not self.config.training.only_class:
             del row["accuracy"], row["val_accuracy"]  # of the class, if it is one of the tasks
-            row |= self.steps.columns(trained) | self.steps.columns(validated, "val_")
+        row |= self.steps.columns(trained) | self.steps.columns(validated, "val_")
         state.history.append(row)
         state.epoch += 1
         state.step, state.sums = 0, [0.0] * self.steps.terms
@@ -276,9 +278,9 @@ class _Training:
             self.record("running")
             self.event_log.tell(state.epoch, state.stopping.best)
 
-    def _plateau(self, schedule: ReduceOnPlateau, val_loss: float) -> None:
+    def _plateau(self, schedule: ReduceOnPlateau, value: float) -> None:
         plateau = self.state.plateau
-        plateau.update(val_loss, self.state.epoch, schedule.min_delta)
+        plateau.update(value, self.state.epoch, schedule.min_delta)
         if plateau.waited >= schedule.patience:
             self.state.reduction *= schedule.factor
             plateau.waited = 0
@@ -343,7 +345,7 @@ class _Training:
             digest=self.digest,
             epochs=self.state.epoch,
             best_epoch=best + 1 if best >= 0 else None,
-            best_val_loss=self.state.stopping.best if best >= 0 else None,
+            best_val_loss=history[best]["val_loss"] if 0 <= best < len(history) else None,
             stopped_early=self.state.finished and self.state.epoch < self.options.epochs,
             seconds=round(sum(row["seconds"] for row in history), 3),
             workers=self.workers.size,

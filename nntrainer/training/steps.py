@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,13 +14,16 @@ from nntrainer.config.targets import CLASS
 from nntrainer.networks.heads import task_model
 from nntrainer.networks.model import logits_model
 from nntrainer.threads import cores
+from nntrainer.training.adversary import Adversary
+from nntrainer.training.attack import Hardening, shared
 from nntrainer.training.averaging import Averaging
 from nntrainer.training.distributed import Workers
 from nntrainer.training.events import ALIGNMENT, Events, TrainingData
 from nntrainer.training.losses import class_loss, cross_entropy
+from nntrainer.training.nuisance import Classes
 from nntrainer.training.optimizers import build_optimizer, clipped, update
 from nntrainer.training.precision import LossScale, check_precision
-from nntrainer.training.tasks import Tasks, target_names
+from nntrainer.training.tasks import NUISANCE, Tasks, target_names
 
 EVALUATION_BATCH = 8192
 SLICE_EVENTS = 64
@@ -38,6 +41,8 @@ class Steps:
         model: the Keras model.
         workers: this process among all.
         batch: events of an update, a multiple of ``training.accumulate``.
+        widths: standard deviations of the features by input, for ``training.robustness``.
+        classes: of the nuisance, for ``training.decorrelation``.
 
     Attributes:
         model: the model.
@@ -45,7 +50,15 @@ class Steps:
         averaging: the average of its weights.
     """
 
-    def __init__(self, config: Config, model: Any, workers: Workers, batch: int) -> None:
+    def __init__(
+        self,
+        config: Config,
+        model: Any,
+        workers: Workers,
+        batch: int,
+        widths: Mapping[str, np.ndarray] | None = None,
+        classes: Classes | None = None,
+    ) -> None:
         import tensorflow as tf
 
         check_precision(config.training.precision)
@@ -57,6 +70,11 @@ class Steps:
         self._logits = logits_model(model) if only_class else task_model(config, model)
         self._tasks = None if only_class else Tasks(config, model, cross_entropy, self._correct)
         self.terms = self._tasks.terms if self._tasks else 3
+        self._adversary = Adversary(config, self._logits, model, classes) if classes is not None else None
+        if self._adversary is not None:
+            self._logits, self.terms = self._adversary.forward, self.terms + self._adversary.terms
+        self._trained = [*model.trainable_variables, *(self._adversary.trained if self._adversary else ())]
+        self._hardening = Hardening(config, widths or {}) if config.training.robustness is not None else None
         self._binary = len(config.data.labels) == 2
         self._loss = class_loss(config.training.loss, len(config.data.labels))
         self._loss_scale = LossScale(config.training.precision == "mixed_float16")
@@ -79,6 +97,7 @@ class Steps:
     def variables(self) -> list[Any]:
         """All Keras variables that training changes: the model's (dropout's seeds, too), the optimizer's, averages."""
         more = [*self._augmenter.variables, *self.averaging.variables, *self._loss_scale.variables]
+        more += self._adversary.variables if self._adversary else ()
         return [*self.model.variables, *self.optimizer.variables, *more]
 
     def train(self, data: TrainingData, order: np.ndarray, rates: np.ndarray, sums: Sequence[float]) -> list[float]:
@@ -93,7 +112,7 @@ class Steps:
         Returns:
             The sums with these batches: weight·loss, weight·correct and weight. The loss of the class is the
             cross-entropy, whatever is minimised, and penalties on kernels do not count. With several tasks the same
-            three of each follow.
+            three of each follow, and then weight·loss and weight of an adversary.
         """
         return list(self._run(self._tensors(data), order, rates.astype(np.float32), np.array(sums)).numpy().tolist())
 
@@ -145,8 +164,11 @@ class Steps:
         return sums
 
     def _update(self, gradients: list[Any], rate: Any) -> None:
+        own = len(self.model.trainable_variables)
         self.optimizer.learning_rate.assign(rate)
-        update(self.optimizer, clipped(self._clipping, gradients), self.model.trainable_variables)
+        update(self.optimizer, clipped(self._clipping, gradients[:own]), self.model.trainable_variables)
+        if self._adversary is not None:
+            self._adversary.update(gradients[own:], rate)
 
     def _gathered(self, data: Any, rows: Any) -> tuple[list[Any], Any]:
         """Return gradients and sums over the events of an update, of one batch after another."""
@@ -161,7 +183,7 @@ class Steps:
             gradients, sums = self._batch(data, batches[number])
             return number + 1, *(a + b for a, b in zip(so_far, [*gradients, sums], strict=True))
 
-        zeros = [tf.zeros(each.shape) for each in self.model.trainable_variables]
+        zeros = [tf.zeros(each.shape) for each in self._trained]
         start = (tf.constant(0), *zeros, tf.zeros(self.terms, tf.float64))
         # One at a time: that only one batch is in memory is what batches are gathered for.
         found = tf.while_loop(lambda number, *_: number < self._accumulate, body, start, parallel_iterations=1)
@@ -194,40 +216,64 @@ class Steps:
         import tensorflow as tf
 
         inputs, target, weight = events
+        parts = self._changed(inputs, target, weight)
         with tf.GradientTape() as tape:
-            logits = self._logits(inputs, training=True)
-            losses, report = self._judged(logits, target, weight)
+            judged = [self._judged(self._logits(each, training=True), target, weight) for _, each in parts]
+            losses, report = shared([share for share, _ in parts], judged)
             # Over the number of events, not the sum of weights: the average of the gradients of N workers is
             # then the gradient of the N batches taken as one.
             loss = tf.reduce_sum(weight * losses) / batch
             if penalties and self._logits.losses:
                 loss += tf.add_n(self._logits.losses)
             loss = self._loss_scale.scaled(loss / self._accumulate if self._accumulate > 1 else loss)
-        gradients = tape.gradient(loss, [variable.value for variable in self.model.trainable_variables])
-        return gradients, report
+        return tape.gradient(loss, [variable.value for variable in self._trained]), report
+
+    def _changed(self, inputs: dict[str, Any], target: Any, weight: Any) -> list[tuple[float, dict[str, Any]]]:
+        """Return the inputs that are trained on, each with its share of the loss."""
+        if self._hardening is None:
+            return [(1.0, inputs)]
+
+        def losses(changed: dict[str, Any]) -> Any:
+            found = self._logits(changed, training=False)
+            return self._judged_tasks(found if self._adversary is None else found[0], target, weight)[0]
+
+        return self._hardening(inputs, losses, self.optimizer.iterations.value)
 
     def _sums(self, data: Any, order: Any, sums: Any) -> Any:
         import tensorflow as tf
 
         def body(step: Any, sums: Any) -> Any:
             inputs, target, weight = _gather(data, order[step])
-            logits = self._logits(inputs, training=False)
-            return step + 1, sums + self._judged(logits, target, weight)[1]
+            found = self._logits(inputs, training=False)
+            return step + 1, sums + self._judged(found, target, weight)[1]
 
         return tf.while_loop(lambda step, _: step < tf.shape(order)[0], body, (tf.constant(0), sums))[1]
 
     def columns(self, sums: np.ndarray, prefix: str = "") -> dict[str, float]:
-        """Return what the sums say of each of several tasks, as columns of the history; nothing for one task."""
-        return self._tasks.columns(sums, prefix) if self._tasks else {}
+        """Return what the sums say of each of several tasks, and of an adversary, as columns of the history."""
+        columns = self._tasks.columns(sums, prefix) if self._tasks else {}
+        return columns | (self._adversary.columns(sums, prefix) if self._adversary else {})
 
-    def _judged(self, logits: Any, target: Any, weight: Any) -> tuple[Any, Any]:
+    def penalty(self, sums: np.ndarray) -> float:
+        """Return what the sums say that an epoch's loss is worse by than it looks: what an adversary knows."""
+        return self._adversary.penalty(sums) if self._adversary else 0.0
+
+    def _judged(self, found: Any, target: Any, weight: Any) -> tuple[Any, Any]:
         """Return the (n,) losses of events that are minimised, and what the events add to the sums."""
+        if self._adversary is None:
+            return self._judged_tasks(found, target, weight)
+        losses, report = self._judged_tasks(found[0], target, weight)
+        return self._adversary.join(found[1], target, weight, losses, report)
+
+    def _judged_tasks(self, logits: Any, target: Any, weight: Any) -> tuple[Any, Any]:
+        """Return the same without an adversary."""
         if self._tasks:
             of_tasks = self._tasks.losses(logits, target)
             report = self._tasks.report(of_tasks, weight)
             if self._loss is not cross_entropy and CLASS in of_tasks:
                 of_tasks[CLASS] = (self._loss(logits[CLASS], target[CLASS]), *of_tasks[CLASS][1:])
             return self._tasks.total(of_tasks), report
+        target = target[CLASS] if self._adversary else target
         entropy = cross_entropy(logits, target)
         report = self._report(logits, entropy, target, weight)
         return entropy if self._loss is cross_entropy else self._loss(logits, target), report
@@ -267,10 +313,9 @@ def _specifications(model: Any, config: Config) -> tuple[dict[str, Any], Any, An
 
     inputs = {tensor.name: tf.TensorSpec(tensor.shape, tf.float32) for tensor in model.inputs}
     target: Any = tf.TensorSpec([None], tf.float32 if len(config.data.labels) <= 2 else tf.int32)
+    floats = {*config.regressions, NUISANCE}
     if names := target_names(config):
-        numbers = {
-            name: tf.TensorSpec([None], tf.float32 if name in config.regressions else tf.int32) for name in names
-        }
+        numbers = {name: tf.TensorSpec([None], tf.float32 if name in floats else tf.int32) for name in names}
         target = {CLASS: target, **numbers}
     return inputs, target, tf.TensorSpec([None], tf.float32)
 

@@ -14,13 +14,19 @@ from nntrainer.networks.candidates import candidates
 from nntrainer.networks.heads import UNSCALE
 from nntrainer.networks.layers.masked import LOWEST
 
+NUISANCE = "decorrelation.nuisance"
+"""What an adversary guesses, among the truth of a training; no target can be called so."""
 HUBER = 1.0
 """Where the loss of a regression turns from a parabola to a line, in widths of the target."""
 
 
 def target_names(config: Config) -> list[str]:
-    """Return the truth that a training needs besides the class: a name for each particle and each regression."""
-    return [name for target in config.assignments.values() for name in target.particles] + [*config.regressions]
+    """Return the truth that a training needs besides the class: a name for each particle and each regression.
+
+    The nuisance of an adversary is the last one.
+    """
+    names = [name for target in config.assignments.values() for name in target.particles] + [*config.regressions]
+    return names + [NUISANCE] * (config.training.decorrelation is not None)
 
 
 def target_columns(config: Config) -> list[str]:
@@ -31,7 +37,9 @@ def target_columns(config: Config) -> list[str]:
         for name, particle in target.particles.items()
         for column in slot_fields(name, len(particle.ids))
     ]
-    return columns + [value_field(name) for name in config.regressions]
+    columns += [value_field(name) for name in config.regressions]
+    decorrelation = config.training.decorrelation
+    return columns + ([decorrelation.nuisance] if decorrelation is not None else [])
 
 
 def targets_of(config: Config, events: Any) -> dict[str, np.ndarray]:
@@ -43,7 +51,7 @@ def targets_of(config: Config, events: Any) -> dict[str, np.ndarray]:
 
     Returns:
         For each particle (n,) int32, the number of the candidate that it is, -1 where an object is missing; for each
-        regression (n,) float32, NaN where there is no truth.
+        regression (n,) float32, NaN where there is no truth; the nuisance of an adversary (n,) float32.
     """
     found: dict[str, np.ndarray] = {}
     for target in config.assignments.values():
@@ -51,7 +59,10 @@ def targets_of(config: Config, events: Any) -> dict[str, np.ndarray]:
         for name, particle in target.particles.items():
             columns = [events[column] for column in slot_fields(name, len(particle.ids))]
             found[name] = candidates(particle, slots).number(np.stack(columns, axis=-1))
-    return found | {name: np.asarray(events[value_field(name)], np.float32) for name in config.regressions}
+    numbers = {name: value_field(name) for name in config.regressions}
+    if config.training.decorrelation is not None:
+        numbers[NUISANCE] = config.training.decorrelation.nuisance
+    return found | {name: np.asarray(events[column], np.float32) for name, column in numbers.items()}
 
 
 class Tasks:

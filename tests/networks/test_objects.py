@@ -190,3 +190,41 @@ def test_less_precision(options: dict[str, object], network_type: str, precision
     assert one.dtype == other.dtype == np.float32
     assert precision.removeprefix("mixed_") in {layer.compute_dtype for layer in half.layers}
     np.testing.assert_allclose(other, one, atol=0.01 if precision == "mixed_float16" else 0.05)
+
+
+@pytest.mark.parametrize(("model", "network_type"), NETWORKS[::3], ids=lambda value: str(value)[:30])
+def test_adversarial_training_asks_nothing_of_a_network(model: dict[str, object], network_type: str) -> None:
+    import tensorflow as tf
+
+    from nntrainer.networks.inputs import feature_widths
+    from nntrainer.training.distributed import alone
+    from nntrainer.training.nuisance import Classes
+    from nntrainer.training.steps import Steps
+    from nntrainer.training.tasks import NUISANCE
+
+    config = config_of(model, network_type)
+    decorrelation = {"nuisance": "x", "sees": "event", "layers": [8], "events": "all"}
+    robustness = {"attack": "pgd", "steps": 2, "epsilon": 0.1}
+    training = {"decorrelation": decorrelation, "robustness": robustness}
+    config = Config.model_validate({**config.dump(), "training": training})
+    inputs, n = inputs_of(32), 32
+    inputs = {name: array for name, array in inputs.items() if config.model.sees(name.removesuffix("_valid"), config)}
+    made = build_model(config, fit_scaling("standard", inputs, np.arange(n)), 1)
+    widths = feature_widths(inputs, np.arange(n))
+    steps = Steps(config, made, alone(), n, widths, Classes(np.zeros(1, np.float32), 0.7))
+    events = {name: tf.constant(array) for name, array in inputs.items()}
+    random = np.random.default_rng(1)
+    target = {"class": tf.constant(random.integers(0, 2, n).astype(np.float32))}
+    target[NUISANCE] = tf.constant(random.normal(size=n).astype(np.float32))
+    (_, same), (_, moved) = steps._changed(events, target, tf.ones(n))
+    assert same is events
+    for name, block in config.features.objects.items():
+        valid = inputs[f"{name}_valid"] > 0
+        np.testing.assert_array_equal(moved[name][~valid], inputs[name][~valid])
+        change = np.abs(moved[name] - inputs[name])[valid]
+        assert (change <= 0.1 * widths[name] * (1 + 1e-3) + 1e-2).all(), block
+    assert np.abs(moved["jets"] - inputs["jets"]).max() > 0
+    gradients, report = steps._gradients((events, target, tf.ones(n)), n, penalties=True)
+    assert len(gradients) == len(steps._trained) and report.shape == (5,)
+    assert all(np.isfinite(each).all() for each in gradients)
+    assert np.abs(gradients[-1]).max() > 0  # the adversary learns

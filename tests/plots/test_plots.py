@@ -14,7 +14,7 @@ from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 
 from nntrainer.evaluation import metrics
-from nntrainer.plots import evaluation, folds, inputs, style, validation
+from nntrainer.plots import dependence, evaluation, folds, inputs, robustness, style, validation
 from nntrainer.plots.histograms import histogram, sensible_edges
 from nntrainer.plots.save import save
 
@@ -354,3 +354,54 @@ def test_auc_of_folds() -> None:
     (band,) = [patch.get_extents().transformed(axes.transData.inverted()) for patch in axes.patches]
     assert (band.y0, band.y1) == pytest.approx((0.80, 0.82))
     assert axes.get_ylim()[0] < 0.79 and axes.get_ylim()[1] > 0.83
+
+
+def test_plots_of_a_dependence() -> None:
+    random = np.random.default_rng(1)
+    edges, values = np.linspace(0, 200, 11), random.uniform(0, 200, 4000)
+    drawn = {
+        None: histogram(values, np.ones(4000), edges),
+        0.5: histogram(values[values > 100], np.ones(np.sum(values > 100)), edges),
+        0.1: histogram(np.zeros(0), np.zeros(0), edges),
+    }
+    figure = dependence.shapes(drawn, "mass [GeV]", ["background"])
+    main, below = figure.axes
+    assert set(legend(main)) == {"before cuts", "signal efficiency 50%"}  # nothing to draw of an empty one
+    after = drawn[0.5].normalised()
+    assert after is not None
+    np.testing.assert_allclose(outlines(main)["signal efficiency 50%"], after.values / 20)
+    assert below.get_xlabel() == "mass [GeV]" and below.get_ylim()[1] > 2
+    no_overlap(figure)
+    flat = {
+        "signal_efficiency": 0.5,
+        "background_efficiency": 0.2,
+        "efficiency": [0.2] * 9 + [None],
+        "error": [0.01] * 10,
+    }
+    figure = dependence.efficiencies([flat], edges, "mass [GeV]")
+    (axes,) = figure.axes
+    np.testing.assert_allclose(points(axes)[0][:9], 0.2)
+    assert legend(axes) == ["all background events", "signal efficiency 50%"]
+    no_overlap(figure)
+
+
+def test_plot_of_a_trade_off() -> None:
+    strength, auc, value = np.array([0, 0.5, 2]), np.array([0.8, 0.78, 0.7]), np.array([0.5, 0.3, 0.05])
+    figure = dependence.trade_off(
+        strength, (auc, auc / 100), (value, np.array([0.01, 0.01, np.nan])), "dep", floor=0.03
+    )
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.texts] == ["0", "0.5", "2"]
+    np.testing.assert_allclose(points(axes)[0], auc)
+    assert axes.get_xlim()[0] < 0.03 and axes.get_xlim()[1] > 0.51
+    no_overlap(figure)
+
+
+def test_plot_of_robustness() -> None:
+    columns = {"balanced_accuracy": [0.7, 0.4], "auc": [0.8, None]}
+    columns |= {f"{name}_error": [0.01, 0.02] for name in columns}
+    figure = robustness.robustness([0.0, 0.1], {"FGSM": columns, "PGD": columns}, 2)
+    main, below = figure.axes
+    assert legend(main) == ["guessing", "FGSM", "PGD"] and below.get_ylim() == (0, 1)
+    np.testing.assert_allclose(points(main)[0], [0.7, 0.4])
+    no_overlap(figure)
