@@ -83,7 +83,7 @@ schema: venv ## Write the JSON Schemas of configurations and site files, for edi
 
 .PHONY: docs docs-serve
 docs: venv ## Build the website into build/site (or SITE=...); every warning is an error
-	$(BIN)/mkdocs build --strict --site-dir $(abspath $(SITE))
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir $(abspath $(SITE))
 SITE ?= build/site
 
 docs-serve: venv ## Show the website at localhost:8000 while its pages are written

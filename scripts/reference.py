@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
 
 from deploy import cli as deploy_cli
 from deploy.backends import condor_holds, kubernetes_words
+from deploy.sites import Site
 from deploy.sites import schema as sites_schema
 from nntrainer import cli as nntrainer_cli
 from nntrainer import errors
 from nntrainer.config import catalogue
-from nntrainer.config.registry import AUGMENTATIONS, OBSERVABLES
+from nntrainer.config.models import Config
+from nntrainer.config.registry import (
+    AUGMENTATIONS,
+    MAKERS,
+    NETWORKS,
+    OBSERVABLES,
+    AugmentationOptions,
+    MakerOptions,
+    NetworkOptions,
+    Registry,
+)
 from nntrainer.config.schema import Schema
 from nntrainer.config.schema import schema as config_schema
 
@@ -23,6 +36,8 @@ PARTS = {
     "AugmentationOptions": "[augmentation](augmentations.md)",
 }
 """Definitions that are told elsewhere: what stands for each of them."""
+WORDS = {"str": "TEXT", "int": "NUMBER", "float": "NUMBER"}
+"""What stands for the value of an option."""
 API = {
     "Configuration": ["nntrainer.config.load_config", "nntrainer.config.schema.schema"],
     "Datasets": [
@@ -66,15 +81,36 @@ def pages() -> dict[str, str]:
     return {path: make() for path, make in made.items()}
 
 
-def undescribed(schema: Schema) -> list[str]:
-    """Return the keys of a schema that nobody described, as ``Block.key``; a key with one allowed value needs no words."""
-    blocks = {schema["title"]: schema, **schema["$defs"]}
+def undescribed(*models: type[BaseModel]) -> list[str]:
+    """Return the keys that nobody described, as ``Block.key``, of these blocks and of all that they are made of.
+
+    A key with one allowed value, such as the name of an optimizer, needs no words.
+    """
+    found, seen = list(models), set(models)
+    for model in found:  # which grows meanwhile
+        for field in model.model_fields.values():
+            new = dict.fromkeys(each for each in _models(field.annotation) if each not in seen)
+            seen.update(new)
+            found += new
     return [
-        f"{name}.{key}"
-        for name, block in blocks.items()
-        for key, value in block.get("properties", {}).items()
-        if not value.get("description") and "const" not in value
+        f"{model.__name__}.{key}"
+        for model in found
+        for key, field in model.model_fields.items()
+        if not field.description and get_origin(field.annotation) is not Literal
+        if model not in (NetworkOptions, MakerOptions, AugmentationOptions)
     ]
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for each in get_args(annotation):
+        yield from _models(each)
+
+
+def _refuse_undescribed(*models: type[BaseModel]) -> None:
+    if missing := undescribed(*models):
+        raise ValueError(f"these keys have no description, which the reference needs: {', '.join(missing)}")
 
 
 class Blocks:
@@ -84,14 +120,9 @@ class Blocks:
         schema: the schema.
         parts: what stands for definitions that are told elsewhere.
         top: block of the schema at which the page begins, whose keys have no prefix.
-
-    Raises:
-        ValueError: a key has no description.
     """
 
     def __init__(self, schema: Schema, parts: dict[str, str], top: Schema) -> None:
-        if missing := undescribed(schema):
-            raise ValueError(f"these keys have no description, which the reference needs: {', '.join(missing)}")
         self._definitions, self._parts = schema["$defs"], parts
         self._places: dict[str, str] = {}
         self._sections: list[tuple[str, str, Schema]] = []
@@ -130,8 +161,13 @@ class Blocks:
             default = "required" if key in block.get("required", ()) else _code(value.get("default"))
             if "const" in value:
                 default = _code(value["const"])
-            text = value.get("description", "Says that it is this one.")
-            name = f'<a id="{path}{key}" href="#{path}{key}"><code>{key}</code></a>'
+            # Where a key's words are those of its block, the schema has them once.
+            of = self._definitions.get(value.get("$ref", "").rsplit("/", 1)[-1], {})
+            text = value.get("description") or of.get("description") or "Chooses this one."
+            place = _anchor(f"{path}{key}")
+            # A key with a section of its own is found there.
+            here = "" if place in map(_anchor, self._places.values()) else f'id="{place}" '
+            name = f'<a {here}href="#{place}"><code>{key}</code></a>'
             lines.append(f"| {name} | {self.kind(value)} | {default} | {_cell(text)} |")
         return [*lines, ""]
 
@@ -171,6 +207,8 @@ class Blocks:
 
 def configuration() -> str:
     """Return the reference of the configuration."""
+    registries: list[Registry[Any]] = [NETWORKS, MAKERS, AUGMENTATIONS]
+    _refuse_undescribed(Config, *(registry.get(name) for registry in registries for name in registry.names()))
     schema = config_schema()
     blocks = Blocks(schema, PARTS, schema)
     return _page(
@@ -187,6 +225,7 @@ def configuration() -> str:
 
 def sites() -> str:
     """Return the reference of site files: what all have, and what each backend adds."""
+    _refuse_undescribed(*get_args(Site))
     schema = sites_schema()
     kinds = [schema["$defs"][each["$ref"].rsplit("/", 1)[1]] for each in schema["oneOf"]]
     common = [key for key in kinds[0]["properties"] if key != "backend" and all(key in each["properties"] for each in kinds)]
@@ -246,7 +285,8 @@ def _metavar(argument: Any) -> str:
 
 def _option(option: Any) -> str:
     flags = ", ".join(f"`{each}`" for each in sorted(option.opts, key=len, reverse=True))
-    value = "" if option.is_flag else f"`{option.metavar or option.type.name.upper()}`"
+    kind = option.bare_type().removeprefix("list[").removesuffix("]")
+    value = "" if option.is_flag else f"`{option.metavar or WORDS.get(kind, kind.upper())}`"
     if option.multiple:
         value += ", may be repeated"
     plain = option.default is None or option.is_flag or option.default == [] or option.default == ()
