@@ -24,6 +24,7 @@ demo: venv ## Generate toy ntuples and run the main job on the local site
 .PHONY: test
 test: venv ## Run all tests
 	@scripts/jsroot.sh >/dev/null || echo "The tests that read ROOT files with JSROOT will be skipped" >&2
+	@scripts/chromium.sh >/dev/null || echo "The tests that open pages in Chromium will be skipped" >&2
 	$(BIN)/python -m pytest
 
 .PHONY: fuzz

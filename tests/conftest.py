@@ -1,4 +1,4 @@
-"""Real files, and where they come from."""
+"""Real files, where they come from, and a browser to look at pages with."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -73,3 +74,59 @@ def jsroot(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[dict[
         return found
 
     return read
+
+
+class Visit:
+    """A page that is open in the browser, and what it should not have done.
+
+    Attributes:
+        page: playwright's page.
+        errors: what the console and the scripts complained about.
+        outside: addresses it asked for that are neither files, nor in the page itself, nor on this machine.
+    """
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.errors: list[str] = []
+        self.outside: list[str] = []
+        page.on("console", lambda said: self.errors.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", lambda request: self._asked(request.url))
+
+    def _asked(self, address: str) -> None:
+        parts = urlsplit(address)
+        if parts.scheme not in ("file", "data", "blob", "about") and parts.hostname not in ("127.0.0.1", "localhost"):
+            self.outside.append(address)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A browser without a window, playwright's; nothing it asks for leaves this machine."""
+    found = subprocess.run([REPOSITORY / "scripts/chromium.sh", "--check"], capture_output=True, text=True)
+    if found.returncode:
+        pytest.skip("no Chromium to open pages; scripts/chromium.sh installs Debian's")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright; `make venv` installs it")
+    options = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"]
+    if os.geteuid() == 0:
+        options.append("--no-sandbox")  # as root Chromium has none
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found.stdout.strip(), args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Any) -> Iterator[Callable[..., Visit]]:
+    """What opens an address: gets it, the width of the window, and options of playwright's `new_context`."""
+    contexts = []
+
+    def open_page(address: str, width: int = 1400, height: int = 900, **options: Any) -> Visit:
+        context = chromium.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        visited = Visit(context.new_page())
+        visited.page.goto(address)
+        return visited
+
+    yield open_page
+    for context in contexts:
+        context.close()
