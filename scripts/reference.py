@@ -159,6 +159,8 @@ class Blocks:
         lines = ["| key | type | default | what it does |", "|---|---|---|---|"]
         for key, value in block["properties"].items():
             default = "required" if key in block.get("required", ()) else _code(value.get("default"))
+            if isinstance(value.get("default"), dict) and next(self._blocks(value), None):
+                default = ""  # its section has the defaults
             if "const" in value:
                 default = _code(value["const"])
             # Where a key's words are those of its block, the schema has them once.
@@ -178,7 +180,9 @@ class Blocks:
             if name in self._parts:
                 return self._parts[name]
             if name in self._places:
-                return f"[{_tag(self._definitions[name]) or self._places[name]}](#{_anchor(self._places[name])})"
+                place = _anchor(self._places[name])
+                steps = [step for step in place.split(".") if step != "NAME"]
+                return f"[{_tag(self._definitions[name]) or steps[-1]}](#{place})"
             return self.kind(self._definitions[name])
         if either := value.get("anyOf") or value.get("oneOf"):
             words = dict.fromkeys(self.kind(each) for each in either if each.get("type") != "null")

@@ -45,6 +45,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Point links to files of the repository to the pages that show them; what no page shows loses its link."""
     here = page.file.src_uri
+    if here == "index.md":
+        page.meta["hide"] = ["navigation", "toc"]  # the drawing wants the width
     where = {shown: name for name, shown in ROOT_PAGES.items()}.get(here, f"docs/{here}")
 
     def replaced(match: re.Match[str]) -> str:

@@ -23,11 +23,12 @@ function sortTable(table, column, ascending) {
 
 function makeSortable(table) {
   const headings = [...table.querySelectorAll("thead th")];
+  if (headings.some((heading) => heading.innerText.trim() === "default")) table.dataset.keys = "";
   // A table whose rows go on in the next has empty first cells: sorting would tear them apart.
   const whole = [...table.tBodies[0].rows].every((row) => row.cells[0].innerText.trim());
-  if (table.tBodies[0].rows.length < 4 || !whole) return;
+  const named = headings.every((heading) => heading.innerText.trim());
+  if (table.tBodies[0].rows.length < 4 || !whole || !named) return;
   headings.forEach((heading, column) => {
-    if (!heading.innerText.trim()) return;
     const button = document.createElement("button");
     button.type = "button";
     button.title = "Sort";
