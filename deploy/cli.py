@@ -59,9 +59,7 @@ Overrides = Annotated[
 ]
 RunName = Annotated[
     str,
-    typer.Argument(
-        metavar="RUN", help="Run directory, name/run, or name: the latest of it.", autocompletion=_runs
-    ),
+    typer.Argument(metavar="RUN", help="Run directory, name/run, or name: the latest of it.", autocompletion=_runs),
 ]
 SiteFile = Annotated[Path | None, typer.Option("--site-file", help="A site file of your own.")]
 Runs = Annotated[Path, typer.Option("--runs", help="Directory of all runs.")]

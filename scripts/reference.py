@@ -1,4 +1,4 @@
-"""The pages of the website that are written from the code when it is built: `mkdocs build` calls `pages` (website.py)."""
+"""The pages of the website that are written from the code: `pages`, which website.py calls when MkDocs builds."""
 
 from __future__ import annotations
 
@@ -217,8 +217,8 @@ def configuration() -> str:
     blocks = Blocks(schema, PARTS, schema)
     return _page(
         "Configuration",
-        "Every key of a configuration, written from the code. Unknown keys are refused, with the nearest one named. Each "
-        "key can be given on the command line, too (`--set training.epochs=3`), and in the environment "
+        "Every key of a configuration, written from the code. Unknown keys are refused, with the nearest one named. "
+        "Each key can be given on the command line, too (`--set training.epochs=3`), and in the environment "
         "(`NNTRAINER__TRAINING__EPOCHS=3`). `NAME` stands for a name of your own, `[]` for each entry of a list. "
         "[Whole configurations](examples.md) show them together; `nntrainer schema` prints the same for "
         "[editors](../shell.md#editors).",
@@ -232,10 +232,14 @@ def sites() -> str:
     _refuse_undescribed(*get_args(Site))
     schema = sites_schema()
     kinds = [schema["$defs"][each["$ref"].rsplit("/", 1)[1]] for each in schema["oneOf"]]
-    common = [key for key in kinds[0]["properties"] if key != "backend" and all(key in each["properties"] for each in kinds)]
+    common = [
+        key for key in kinds[0]["properties"] if key != "backend" and all(key in each["properties"] for each in kinds)
+    ]
     lines = []
     shared = {**kinds[0], "properties": {key: kinds[0]["properties"][key] for key in common}}
-    blocks = Blocks(schema, {}, {"properties": {key: value for kind in kinds for key, value in kind["properties"].items()}})
+    blocks = Blocks(
+        schema, {}, {"properties": {key: value for kind in kinds for key, value in kind["properties"].items()}}
+    )
     lines += ["## Every site { #every-site }", *blocks.table(shared, "")]
     for kind in kinds:
         name = kind["properties"]["backend"]["const"]
@@ -324,7 +328,7 @@ def observables() -> str:
         lines.append(f"| `{name}` | {_cell(part.formula)} | {', '.join(part.needs)} | {text} |")
     return _page(
         "Observables",
-        "What `observables.compute` may name. How they are used and written is told in [CP observables](../observables.md).",
+        "What `observables.compute` may name. How they are used and written: [CP observables](../observables.md).",
         *lines,
     )
 
@@ -392,7 +396,9 @@ def api() -> str:
     for title, names in API.items():
         lines += [f"## {title}", ""]
         lines += [line for name in names for line in (f"::: {name}", "")]
-    return _page("Python", "Arrays in, arrays, figures or files out. How they go together: [notebooks](../python.md).", *lines)
+    return _page(
+        "Python", "Arrays in, arrays, figures or files out. How they go together: [notebooks](../python.md).", *lines
+    )
 
 
 def _page(title: str, *lines: str) -> str:

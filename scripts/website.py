@@ -1,4 +1,4 @@
-"""What MkDocs calls while it builds the website: pages from the code, links into the repository, drawings in the page."""
+"""What MkDocs calls while it builds the website: pages from the code, links into the repository, drawings."""
 
 from __future__ import annotations
 
@@ -80,6 +80,8 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, **_: Any) -> st
         drawings = [("wide" if narrow.exists() else "", folder / name), ("narrow", narrow)]
         texts = [(kind, path.read_text(encoding="utf-8")) for kind, path in drawings if path.exists()]
         label = f'role="img" aria-label="{match.group(1)}"'
-        return "".join(text.replace('<svg class="ov"', f'<svg class="ov drawing {kind}" {label}', 1) for kind, text in texts)
+        return "".join(
+            text.replace('<svg class="ov"', f'<svg class="ov drawing {kind}" {label}', 1) for kind, text in texts
+        )
 
     return DRAWING.sub(drawn, html)

@@ -48,7 +48,9 @@ def asked(place: Path, line: str) -> set[str]:
     words = line.split(" ")
     asks = {f"_{words[0].upper()}_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
     command = [str(place / "bin" / words[0])]
-    done = subprocess.run(command, env=environment(place) | asks, cwd=place, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=environment(place) | asks, cwd=place, capture_output=True, text=True, check=False
+    )
     assert "Traceback" not in done.stderr, done.stderr
     return set(done.stdout.split("\n")) - {""}
 
@@ -144,7 +146,9 @@ def test_zsh_completes(place: Path) -> None:
         pytest.skip("no zsh here; `apt-get install zsh` brings it")
     terminal = Terminal(["zsh", "-f", "-i"], place)
     try:
-        terminal.send("autoload -Uz compinit; compinit -u; setopt no_beep no_always_last_prompt; unsetopt zle_bracketed_paste\n")
+        terminal.send(
+            "autoload -Uz compinit; compinit -u; setopt no_beep no_always_last_prompt; unsetopt zle_bracketed_paste\n"
+        )
         for command in ("nntrainer", "deploy"):
             terminal.send(f'eval "$(_{command.upper()}_COMPLETE=source_zsh {command})"; echo {command} rea""dy\n')
             terminal.wait_for(f"{command} ready")
@@ -157,7 +161,9 @@ def test_zsh_completes(place: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["nntrainer", "deploy"])
-@pytest.mark.parametrize(("shell", "words"), [("bash", "complete -o default"), ("zsh", "#compdef"), ("fish", "complete --command")])
+@pytest.mark.parametrize(
+    ("shell", "words"), [("bash", "complete -o default"), ("zsh", "#compdef"), ("fish", "complete --command")]
+)
 def test_scripts_are_printed(command: str, shell: str, words: str, place: Path) -> None:
     variables = environment(place) | {f"_{command.upper()}_COMPLETE": f"source_{shell}"}
     done = subprocess.run([str(place / "bin" / command)], env=variables, capture_output=True, text=True, check=True)
@@ -166,5 +172,7 @@ def test_scripts_are_printed(command: str, shell: str, words: str, place: Path) 
 
 def test_the_command_of_the_documents_installs_it(place: Path, tmp_path: Path) -> None:
     variables = environment(place) | {"HOME": str(tmp_path)}
-    subprocess.run(["bash", "-c", "nntrainer --install-completion; true"], env=variables, check=True, capture_output=True)
+    subprocess.run(
+        ["bash", "-c", "nntrainer --install-completion; true"], env=variables, check=True, capture_output=True
+    )
     assert (tmp_path / ".bashrc").exists() or (tmp_path / ".zshrc").exists() or (tmp_path / ".config/fish").exists()

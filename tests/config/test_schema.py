@@ -47,7 +47,9 @@ def test_the_file_is_up_to_date(file: str) -> None:
     assert (REPOSITORY / file).read_text(encoding="utf-8") == made.page(FILES[file]()), "`make schema` writes it again"
 
 
-@pytest.mark.parametrize(("command", "file"), [("nntrainer", "configs/schema.json"), ("deploy", "configs/sites/schema.json")])
+@pytest.mark.parametrize(
+    ("command", "file"), [("nntrainer", "configs/schema.json"), ("deploy", "configs/sites/schema.json")]
+)
 def test_the_command_prints_it(command: str, file: str) -> None:
     done = subprocess.run([sys.executable, "-m", command, "schema"], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == json.loads((REPOSITORY / file).read_text(encoding="utf-8"))
@@ -114,7 +116,11 @@ def test_shorthands_are_allowed(key: str, value: Any, configuration: Any) -> Non
 
 def test_all_parts_are_alternatives_by_name() -> None:
     definitions = made.schema()["$defs"]
-    for registry, base, word in ((NETWORKS, "NetworkOptions", "name"), (MAKERS, "MakerOptions", "maker"), (AUGMENTATIONS, "AugmentationOptions", "name")):
+    for registry, base, word in (
+        (NETWORKS, "NetworkOptions", "name"),
+        (MAKERS, "MakerOptions", "maker"),
+        (AUGMENTATIONS, "AugmentationOptions", "name"),
+    ):
         parts = [definitions[each["$ref"].rsplit("/", 1)[1]] for each in definitions[base]["oneOf"] if "$ref" in each]
         assert sorted(part["properties"][word]["const"] for part in parts) == registry.names()
         assert all(word in part["required"] for part in parts)
@@ -123,4 +129,8 @@ def test_all_parts_are_alternatives_by_name() -> None:
 def test_wrong_sites_are_refused(site: Any) -> None:
     data = yaml.safe_load((REPOSITORY / "configs/sites/uchicago.yaml").read_text(encoding="utf-8"))
     other = copy.deepcopy(data) | {"backend": "slurm"}
-    assert wrong(site, other) and wrong(site, data | {"imagee": "x"}) and wrong(site, {"name": "x", "backend": "kubernetes"})
+    assert (
+        wrong(site, other)
+        and wrong(site, data | {"imagee": "x"})
+        and wrong(site, {"name": "x", "backend": "kubernetes"})
+    )

@@ -64,7 +64,9 @@ def test_every_link_leads_somewhere(pages: dict[str, Page], built: Path) -> None
             parts = urlsplit(link)
             if parts.scheme or parts.netloc:
                 continue
-            target = posixpath.normpath(posixpath.join(posixpath.dirname(name), unquote(parts.path))) if parts.path else name
+            target = (
+                posixpath.normpath(posixpath.join(posixpath.dirname(name), unquote(parts.path))) if parts.path else name
+            )
             if name == "404.html" and parts.path.startswith("/"):
                 target = parts.path.lstrip("/") or "index.html"
             if not (built / target).is_file():
@@ -96,7 +98,9 @@ def test_lists_and_tables_were_understood(pages: dict[str, Page]) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("page", ["index", "start", "tutorials/toy", "reference/configuration", "catalogue", "reference/api"])
+@pytest.mark.parametrize(
+    "page", ["index", "start", "tutorials/toy", "reference/configuration", "catalogue", "reference/api"]
+)
 def test_pages_are_there(page: str, built: Path) -> None:
     assert (built / f"{page}.html").stat().st_size > 10_000
 

@@ -1,9 +1,8 @@
 """What the pages tell people to type: tutorials are followed for real, everything else at least exists.
 
-A tutorial is followed in a directory of its own, block after block: ```sh by Bash, ```python by Python, and ```yaml with a
-title becomes that file. So that it takes seconds, `--events N` becomes 400 events and trainings are cut short through
-the environment (`SHORT`). Where a block needs what tests have not (a site, a download), an HTML comment before it says
-why, and the lines below the comment's first one are run instead.
+A tutorial is followed in a directory of its own, block by block: ```sh by Bash, ```python by Python, and ```yaml with a
+title becomes that file. So that it takes seconds, `--events N` becomes 400 events, and trainings are cut short by the
+environment (`SHORT`, `MORE`). Where a block needs what tests have not (a site, time), an HTML comment before it says why, and the lines below the comment's first one are run instead.
 """
 
 from __future__ import annotations
@@ -40,11 +39,30 @@ SHORT = {
     "NNTRAINER__TRAINING__TENSORBOARD": "false",
     "NNTRAINER__EVALUATION__BOOTSTRAP": "2",
 }
+FEWER = {"NNTRAINER__FEATURES__EVENTS": "[nJets, HT_all]", "NNTRAINER__FEATURES__OBJECTS": "{}"}
+"""Where every feature would be drawn for seconds."""
+MORE: dict[str, dict[str, str]] = {
+    "start.md": FEWER,
+    "tutorials/toy.md": FEWER,
+    "tutorials/folds.md": FEWER | {"NNTRAINER__PREPARATION__FOLDS": "2"},
+    "tutorials/higgs.md": {
+        "NNTRAINER__PREPARATION__FOLDS": "null",
+        "NNTRAINER__PREPARATION__FRACTIONS": "{}",
+        "NNTRAINER__MODEL__LAYERS": "1",
+    },
+}
+"""What is cut further on single pages."""
+EVENTS = re.compile(r"--events \d+")
+SHORT = {
+    "NNTRAINER__TRAINING__EPOCHS": "1",
+    "NNTRAINER__TRAINING__BATCH_SIZE": "64",
+    "NNTRAINER__TRAINING__TENSORBOARD": "false",
+    "NNTRAINER__EVALUATION__BOOTSTRAP": "2",
+}
 BLOCK = re.compile(
     r"(?:^<!--(?P<note>(?:(?!-->).)*)-->\n)?^```(?P<language>\w*)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-
 
 
 def _name(path: Path) -> str:
@@ -71,7 +89,9 @@ def blocks(path: Path) -> list[Block]:
     """Return the fenced blocks of a page."""
     text = path.read_text(encoding="utf-8")
     return [
-        Block(text.count("\n", 0, each.start("language")) + 1, each["language"], each["title"], each["text"], each["note"])
+        Block(
+            text.count("\n", 0, each.start("language")) + 1, each["language"], each["title"], each["text"], each["note"]
+        )
         for each in BLOCK.finditer(text)
     ]
 
@@ -103,13 +123,18 @@ def own_ntuples(place: Path) -> None:
 @pytest.mark.parametrize("page", FOLLOWED)
 def test_a_tutorial_can_be_followed(page: str, place: Path) -> None:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = os.environ | SHORT | {"PATH": path, "HOME": str(place), "USER": "someone", "COLUMNS": "160"}
-    if page == "start.md":
-        environment |= FEWER
+    environment = (
+        os.environ
+        | SHORT
+        | MORE.get(page, {})
+        | {"PATH": path, "HOME": str(place), "USER": "someone", "COLUMNS": "160"}
+    )
     if page == "tutorials/own.md":
         own_ntuples(place)
     if page == "python.md":
-        subprocess.run(["nntrainer", "generate", "demo/ntuples", "--events", "400"], cwd=place, env=environment, check=True)
+        subprocess.run(
+            ["nntrainer", "generate", "demo/ntuples", "--events", "400"], cwd=place, env=environment, check=True
+        )
     python = ""  # a notebook: what one block imports, the next ones have
     for block in blocks(DOCS / page):
         if block.title:
@@ -131,7 +156,9 @@ def test_a_tutorial_can_be_followed(page: str, place: Path) -> None:
 def test_what_is_not_run_says_why(page: str) -> None:
     for block in blocks(DOCS / page):
         if block.language == "sh" and block.note is not None:
-            assert re.search(r"the tests .*(instead:|leave it out|do the same|copy the run)", block.note.splitlines()[0]), block
+            assert re.search(
+                r"the tests .*(instead:|leave it out|do the same|copy the run)", block.note.splitlines()[0]
+            ), block
         assert block.language in ("sh", "python", "yaml", "text"), f"{page}:{block.line}: say what the block is"
 
 

@@ -89,7 +89,10 @@ def test_all_keys_of_all_blocks_are_on_the_page(pages: dict[str, str]) -> None:
 
 
 def test_all_verbs_and_options_are_on_the_pages(pages: dict[str, str]) -> None:
-    for command, words in (("nntrainer", ["`run`", "`--set`", "KEY=VALUE", "`--part`", "`schema`"]), ("deploy", ["`submit`", "`--site`"])):
+    for command, words in (
+        ("nntrainer", ["`run`", "`--set`", "KEY=VALUE", "`--part`", "`schema`"]),
+        ("deploy", ["`submit`", "`--site`"]),
+    ):
         for word in words:
             assert word in pages[f"reference/{command}.md"], word
 
@@ -103,7 +106,14 @@ def test_all_parts_are_told(pages: dict[str, str]) -> None:
 
 def test_codes(pages: dict[str, str]) -> None:
     page = pages["reference/codes.md"]
-    for text in ("| `nntrainer` | 85 |", "| `deploy` | 3 |", "`ConfigError`", "34, 21/102", "`ImagePullBackOff`", "`SiteError`"):
+    for text in (
+        "| `nntrainer` | 85 |",
+        "| `deploy` | 3 |",
+        "`ConfigError`",
+        "34, 21/102",
+        "`ImagePullBackOff`",
+        "`SiteError`",
+    ):
         assert text in page, text
 
 
