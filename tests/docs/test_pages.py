@@ -2,7 +2,8 @@
 
 A tutorial is followed in a directory of its own, block by block: ```sh by Bash, ```python by Python, and ```yaml with a
 title becomes that file. So that it takes seconds, `--events N` becomes 400 events, and trainings are cut short by the
-environment (`SHORT`, `MORE`). Where a block needs what tests have not (a site, time), an HTML comment before it says why, and the lines below the comment's first one are run instead.
+environment (`SHORT`, `MORE`). Where a block needs what tests have not (a site, time), an HTML comment before it says
+why, and the lines below the comment's first one are run instead.
 """
 
 from __future__ import annotations
