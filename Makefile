@@ -77,6 +77,23 @@ gpus: venv ## Write docs/gpus.md from the table of GPUs
 catalogue: venv ## Write docs/catalogue.md from the networks and feature makers
 	$(BIN)/python -c "import sys; from nntrainer.config import catalogue; sys.stdout.write(catalogue.page())" >docs/catalogue.md
 
+.PHONY: schema
+schema: venv ## Write the JSON Schemas of configurations and site files, for editors
+	$(BIN)/nntrainer schema >configs/schema.json
+	$(BIN)/deploy schema >configs/sites/schema.json
+
+.PHONY: docs docs-serve
+docs: venv ## Build the website into build/site (or SITE=...); every warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir $(abspath $(SITE))
+SITE ?= build/site
+
+docs-serve: venv ## Show the website at localhost:8000 while its pages are written
+	$(BIN)/mkdocs serve
+
+.PHONY: wheel
+wheel: venv ## Build the wheel into dist
+	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
+
 .PHONY: bench bench-quick bench-memory
 bench: venv .venv-bench/.installed ## Measure the hot paths beside their floors and rivals (ROWS=..., see bench/run.py)
 	$(BIN)/python bench/run.py $(ROWS)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nntrainer import completion
 from nntrainer.console import print_table
 from nntrainer.errors import NNTrainerError
 
@@ -24,20 +25,42 @@ if TYPE_CHECKING:
 DONE, FAILED, USER_ERROR, STILL_RUNNING = 0, 1, 2, 3
 POLL_S, WATCH_S = 0.3, 5.0
 
+
+def _sites(incomplete: str) -> list[tuple[str, str]]:
+    from deploy.sites import find_sites
+
+    return completion.starting(((name, "") for name in find_sites()), incomplete)
+
+
+def _runs(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Complete a run: below --runs where it was given before, else below runs."""
+    from deploy.runs import list_runs
+
+    found = [run.path for run in list_runs(context.params.get("runs") or Path("runs"))]
+    return completion.starting(((f"{path.parent.name}/{path.name}", "") for path in found), incomplete)
+
+
 app = typer.Typer(
     name="deploy",
     help="Run a training somewhere, follow it, bring the results back. "
     "Exit codes: 0 done, 1 job failed, 2 user error, 3 still running.",
     no_args_is_help=True,
+    add_completion=True,
     pretty_exceptions_enable=False,
 )
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML configuration.")]
-SiteName = Annotated[str | None, typer.Option("--site", help="Where; deploy.site of the configuration by default.")]
+SiteName = Annotated[
+    str | None,
+    typer.Option("--site", help="Where; deploy.site of the configuration by default.", autocompletion=_sites),
+]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: training.epochs=3.")
 ]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run directory, name/run, or name: the latest of it.")]
+RunName = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="Run directory, name/run, or name: the latest of it.", autocompletion=_runs),
+]
 SiteFile = Annotated[Path | None, typer.Option("--site-file", help="A site file of your own.")]
 Runs = Annotated[Path, typer.Option("--runs", help="Directory of all runs.")]
 Tune = Annotated[bool, typer.Option("--tune", help="Search what the tune block says, instead of a run.")]
@@ -194,7 +217,10 @@ def _warn(findings: list[Finding]) -> None:
 
 @app.command()
 def status(
-    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="The run; the latest of all if absent.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="[RUN]", help="The run; the latest of all if absent.", autocompletion=_runs),
+    ] = None,
     runs: Runs = Path("runs"),
     watch: Annotated[bool, typer.Option("--watch", help="Show it again every few seconds until it ends.")] = False,
     as_json: Json = False,
@@ -348,7 +374,7 @@ def list_(runs: Runs = Path("runs"), as_json: Json = False) -> None:
 
 @app.command()
 def sites(
-    name: Annotated[str | None, typer.Argument(help="Only this one, in full.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Only this one, in full.", autocompletion=_sites)] = None,
     site_file: SiteFile = None,
     as_json: Json = False,
 ) -> None:
@@ -365,6 +391,15 @@ def sites(
         print(yaml.safe_dump(found[0].model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
     else:
         print_table("Sites", ["site", "backend", "description"], [[s.name, s.backend, s.description] for s in found])
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a site file, for editors: configs/sites/schema.json is this."""
+    from deploy.sites import schema as made
+    from nntrainer.config.schema import page
+
+    print(page(made()), end="")
 
 
 def _code(state: str) -> int:

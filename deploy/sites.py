@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from deploy.errors import SiteError
 from deploy.jobs import Resources
 from nntrainer.config.results import JobNeeds, StageName
+from nntrainer.config.schema import Schema, schema_of
 from nntrainer.errors import nearest, one_of
 
 DIRECTORIES = (
@@ -203,6 +204,11 @@ _MODELS: dict[str, type[_Site]] = {
 }
 LOCAL = LocalSite(name="local", backend="local", description="this machine, in the background")
 """What ``local`` is where no site files are installed."""
+
+
+def schema() -> Schema:
+    """Return the JSON Schema of a site file."""
+    return schema_of("Site file of nntrainer's deploy", _SITE)
 
 
 def find_sites() -> dict[str, Path | None]:

@@ -1,4 +1,4 @@
-"""The verbs about the tool: models, doctor."""
+"""The verbs about the tool: models, schema, doctor."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nntrainer import completion
 from nntrainer.cli.app import app
 from nntrainer.console import print_table
 
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 @app.command()
 def models(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this network, in full.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Only this network, in full.", autocompletion=completion.networks),
+    ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Papers, inputs, options and defaults, too.")
     ] = False,
@@ -36,6 +40,14 @@ def models(
         rows = [list(option) for option in catalogue.options(part)]
         print_table("", ["option", "type", "default", "what it does"], rows)
         print()
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a configuration, for editors: configs/schema.json is this."""
+    from nntrainer.config import schema as made
+
+    print(made.page(made.schema()), end="")
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nntrainer import completion
 from nntrainer.cli.app import ConfigFile, Force, Overrides, app, check_own, load
 from nntrainer.console import print_table
 from nntrainer.errors import NNTrainerError
@@ -38,11 +39,19 @@ def check(
 def generate(
     output: Annotated[Path, typer.Argument(help="Directory for the files.")],
     events: Annotated[int, typer.Option(min=1, help="Events of each sample.")] = 20_000,
-    sample: Annotated[list[str] | None, typer.Option(help="ttH, ttbb, ttcc, ttlight; all by default.")] = None,
+    sample: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="ttH, ttbb, ttcc, ttlight; all by default.",
+            autocompletion=completion.words("ttH", "ttbb", "ttcc", "ttlight"),
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 42,
     files: Annotated[int, typer.Option(min=1, help="Files a sample.")] = 1,
     tree: Annotated[list[str] | None, typer.Option(help="Trees; nominal_Loose by default.")] = None,
-    channel: Annotated[str, typer.Option(help="ljets or dilepton.")] = "ljets",
+    channel: Annotated[
+        str, typer.Option(help="ljets or dilepton.", autocompletion=completion.words("ljets", "dilepton"))
+    ] = "ljets",
     alpha: Annotated[float, typer.Option(help="CP-mixing angle of ttH in degrees.")] = 0.0,
     extras: Annotated[bool, typer.Option("--extras", help="Add branches nobody asked for.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
@@ -111,7 +120,10 @@ def observables(
         list[str] | None, typer.Option("--ntuple", help="Write them as branches of this ntuple instead; path or glob.")
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory for those files.")] = Path("observables"),
-    mode: Annotated[str, typer.Option(help="friend, copy or inplace.")] = "friend",
+    mode: Annotated[
+        str,
+        typer.Option(help="friend, copy or inplace.", autocompletion=completion.words("friend", "copy", "inplace")),
+    ] = "friend",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="In place: add the branches to the ntuples themselves.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nntrainer import completion
 from nntrainer.cli.app import (
     ConfigFile,
     Overrides,
@@ -72,7 +73,10 @@ def inject(
     run: Annotated[Path | None, typer.Option("--run-dir", help="Take the models of this run.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory for the scored files.")] = Path("scored"),
     tree: Annotated[list[str] | None, typer.Option(help="Tree to score; '*' for all. May be repeated.")] = None,
-    mode: Annotated[str | None, typer.Option(help="friend, copy or inplace.")] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(help="friend, copy or inplace.", autocompletion=completion.words("friend", "copy", "inplace")),
+    ] = None,
     branch: Annotated[str | None, typer.Option(help="Prefix of the score branches.")] = None,
     suffix: Annotated[str | None, typer.Option(help="Suffix of a friend tree's name.")] = None,
     default: Annotated[float | None, typer.Option(help="Score of events outside the selection.")] = None,

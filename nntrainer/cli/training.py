@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nntrainer import completion
 from nntrainer.cli.app import (
     ConfigFile,
     Force,
@@ -34,7 +35,10 @@ def run(
     overrides: Overrides = None,
     run_dir: RunOption = None,
     runs: Root = Path("runs"),
-    stage: Annotated[list[str] | None, typer.Option(help="Only this stage; may be repeated.")] = None,
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this stage; may be repeated.", autocompletion=completion.stages),
+    ] = None,
     part: Annotated[
         list[str] | None,
         typer.Option(

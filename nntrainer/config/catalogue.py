@@ -56,7 +56,7 @@ def kind(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
     words = {"string": "text", "number": "number", "integer": "integer", "boolean": "true, false", "null": "null"}
     word = words.get(schema.get("type", ""), "mapping")
     signs = (("exclusiveMinimum", ">"), ("minimum", "≥"), ("exclusiveMaximum", "<"), ("maximum", "≤"))
-    limits = [f"{sign} {schema[key]:g}" for key, sign in signs if key in schema]
+    limits = [f"{sign} {schema[key]:.10g}" for key, sign in signs if key in schema]
     return " ".join([word, ", ".join(limits)]) if limits else word
 
 

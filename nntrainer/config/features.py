@@ -32,7 +32,8 @@ def _named(value: Any) -> Any:
     return value
 
 
-FeatureList = Annotated[tuple[Feature, ...], BeforeValidator(_named)]
+FeatureList = Annotated[tuple[Feature, ...], BeforeValidator(_named, json_schema_input_type=tuple[Name | Feature, ...])]
+"""Features, each given whole or by its name alone."""
 
 
 class FourVector(Closed):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from nntrainer.config.base import Closed, Formula, Strings
 from nntrainer.config.registry import OBSERVABLES
@@ -100,6 +100,14 @@ class Template(Closed):
         return self
 
 
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+NamedTemplate = Annotated[Template, BeforeValidator(_named, json_schema_input_type=str | Template)]
+"""A template, given whole or by its name alone."""
+
+
 class ScanSample(Closed):
     """Ntuples of the signal at one angle."""
 
@@ -112,18 +120,10 @@ class AlphaScan(Closed):
 
     samples: tuple[ScanSample, ...] = Field(min_length=2, description="The signal at each angle, 0 among them.")
     backgrounds: dict[str, Strings] = Field({}, description="Ntuples of backgrounds by name, the same at each angle.")
-    templates: tuple[Template, ...] = Field(min_length=1, description="The distributions, each fitted alone.")
+    templates: tuple[NamedTemplate, ...] = Field(min_length=1, description="The distributions, each fitted alone.")
     normalisation: Literal["fixed", "floating"] = Field(
         "fixed", description="Whether the signal's rate is known, or fitted at each angle so that only shapes count."
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named(cls, value: object) -> object:
-        if isinstance(value, dict) and isinstance(value.get("templates"), list | tuple):
-            templates = [{"name": each} if isinstance(each, str) else each for each in value["templates"]]
-            return {**value, "templates": templates}
-        return value
 
     @model_validator(mode="after")
     def _once_each(self) -> AlphaScan:
