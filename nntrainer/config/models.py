@@ -177,7 +177,10 @@ class Config(Closed):
         So a configuration without them is what it was before there were any.
         """
         absent: dict[str, Any] = {name: True for name in ("tune", "tracking") if getattr(self, name) is None}
-        for block, keys in (("training", ("decorrelation", "robustness")), ("evaluation", ("dependence", "robustness"))):
+        for block, keys in (
+            ("training", ("decorrelation", "robustness")),
+            ("evaluation", ("dependence", "robustness")),
+        ):
             absent[block] = {key for key in keys if not getattr(getattr(self, block), key)}
         return self.model_dump(mode="json", exclude=absent)
 
