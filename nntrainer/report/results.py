@@ -102,7 +102,10 @@ def evaluation(run: Run, album: Album) -> Section:
     rows: list[Sequence[Any]]
     if auc := metrics.get("auc"):
         rows = [(name, _value(auc[name], auc[f"{name}_error"])) for name in ("test", "train") if name in auc]
-        note = "± is statistical, from a Poisson bootstrap. Every event is scored by the model that never saw it."
+        note = (
+            "± is statistical, from a Poisson bootstrap. Test events are scored by the model that never saw them, "
+            "training events by one that did."
+        )
         blocks.append(table("AUC of all folds together", ("events", "AUC"), rows, note))
         blocks.append(_by_fold(metrics["folds"]))
     if scores := metrics.get("scores"):
