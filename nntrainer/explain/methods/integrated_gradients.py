@@ -21,12 +21,14 @@ from nntrainer.progress import Progress
 BATCH = 64
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(4)
 NODES, WEIGHTS = (1 + NODES) / 2, WEIGHTS / 2
-"""Points of a piece of the line from 0 to 1 and their weights (Gauss and Legendre), exact for polynomials of order 7."""
+"""Points of a piece of the line from 0 to 1, and their weights (Gauss and Legendre)."""
 POWER = 3
 """The first pieces end at (k/n)³: on the baseline all objects of a collection lie upon one another, and logarithms of
 distances, which some networks take of pairs, change fastest beside it."""
 HALVINGS = 12
 """How often a piece is halved, at most."""
+MOST = 1024
+"""An event that has had so many points gets no more: where rounding is all that is lacking, they would not help."""
 
 
 @EXPLAINERS.register("integrated_gradients")
@@ -35,15 +37,15 @@ class IntegratedGradients(ExplainerOptions):
 
     A value contributes its distance from the baseline times the mean derivative along the line, so that contributions
     add up to the output minus that of the baseline, but for the error of the integral. Pieces of the line on which they
-    do not are halved until they do. The baseline is the mean event: mean event features, and in each slot that the event
-    fills the mean object of the collection.
+    do not are halved until they do. The baseline is the mean event: mean event features, and in each slot that the
+    event fills the mean object of the collection.
     """
 
     name: Literal["integrated_gradients"] = "integrated_gradients"
     pieces: PositiveInt = Field(8, description="Pieces of the line to begin with, of four points each.")
     tolerance: PositiveFloat = Field(
         0.005,
-        description="What contributions may lack, relative to the change of the output, before pieces are halved.",
+        description="What contributions may lack, relative to the change of the output or a tenth of its mean.",
     )
 
     def explain(self, subject: Subject, sample: Sample, progress: Progress, deadline: float) -> Attribution:
@@ -120,12 +122,13 @@ class _Lines:
 
     def integrate(self, pieces: int, tolerance: float) -> None:
         """Fill ``total``: halve pieces on which contributions lack more than their share of the tolerance."""
-        allowed = tolerance * np.abs(self.output - self.base) / pieces
+        change = np.abs(self.output - self.base)
+        allowed = tolerance * np.maximum(change, 0.1 * change.mean()) / pieces
         waiting = self._first(pieces)
         for halving in range(HALVINGS + 1):
             contribution = self._contributions(waiting)
             lacks = np.abs(waiting.at_right - waiting.at_left - contribution.sum(axis=1))
-            good = (lacks <= allowed[waiting.event]) | (halving == HALVINGS)
+            good = (lacks <= allowed[waiting.event]) | (self.points[waiting.event] >= MOST) | (halving == HALVINGS)
             np.add.at(self.total, waiting.event[good], contribution[good])
             if good.all():
                 return
