@@ -44,7 +44,7 @@ class IntegratedGradients(ExplainerOptions):
     name: Literal["integrated_gradients"] = "integrated_gradients"
     pieces: PositiveInt = Field(8, description="Pieces of the line to begin with, of four points each.")
     tolerance: PositiveFloat = Field(
-        0.005,
+        0.01,
         description="What contributions may lack, relative to the change of the output or a tenth of its mean.",
     )
 
