@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from nntrainer.config.registry import EXPLAINERS, ExplainerOptions
+from nntrainer.dataset.inputs import Inputs
 from nntrainer.explain.attribution import Attribution
 from nntrainer.explain.baseline import mean_event
 from nntrainer.explain.batches import batches
-from nntrainer.explain.sample import Sample, valid_of
+from nntrainer.explain.sample import Columns, Sample, valid_of
 from nntrainer.explain.subject import BATCH as ROWS
 from nntrainer.explain.subject import Subject
 from nntrainer.progress import Progress
 
 BATCH = 64
-FINER = (1, 4, 16)
-"""How many times the points are taken for events whose contributions do not add up with fewer."""
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(4)
+NODES, WEIGHTS = (1 + NODES) / 2, WEIGHTS / 2
+"""Points of a piece of the line from 0 to 1, and their weights (Gauss and Legendre)."""
 POWER = 3
-"""The line's parameter is s³ with s at the points of Gauss and Legendre. On the baseline all objects of a collection
-lie upon one another, and logarithms of distances, which some networks take of pairs, change fastest beside it."""
+"""The first pieces end at (k/n)³: on the baseline all objects of a collection lie upon one another, and logarithms of
+distances, which some networks take of pairs, change fastest beside it."""
+HALVINGS = 12
+"""How often a piece is halved, at most."""
+MOST = 1024
+"""An event that has had so many points gets no more: where rounding is all that is lacking, they would not help."""
 
 
 @EXPLAINERS.register("integrated_gradients")
@@ -29,14 +36,16 @@ class IntegratedGradients(ExplainerOptions):
     """Gradients along the straight line from a baseline to the event (arXiv 1703.01365).
 
     A value contributes its distance from the baseline times the mean derivative along the line, so that contributions
-    add up to the output minus that of the baseline, but for the error of the integral. The baseline is the mean event:
-    mean event features, and in each slot that the event fills the mean object of the collection.
+    add up to the output minus that of the baseline, but for the error of the integral. Pieces of the line on which they
+    do not are halved until they do. The baseline is the mean event: mean event features, and in each slot that the
+    event fills the mean object of the collection.
     """
 
     name: Literal["integrated_gradients"] = "integrated_gradients"
-    points: PositiveInt = Field(32, description="Points on the line (Gauss-Legendre).")
+    pieces: PositiveInt = Field(8, description="Pieces of the line to begin with, of four points each.")
     tolerance: PositiveFloat = Field(
-        0.005, description="What contributions may lack, relative to the change of the output, before points are added."
+        0.01,
+        description="What contributions may lack, relative to the change of the output or a tenth of its mean.",
     )
 
     def explain(self, subject: Subject, sample: Sample, progress: Progress, deadline: float) -> Attribution:
@@ -49,58 +58,110 @@ class IntegratedGradients(ExplainerOptions):
             deadline: when to stop.
 
         Returns:
-            The contributions; ``base`` is the output of the baseline.
+            The contributions; ``base`` is the output of the baseline, and ``arrays`` has the number of ``points``.
         """
-        mean, parts = mean_event(sample), []
+        mean, lines = mean_event(sample), []
         for rows in batches(len(sample), BATCH, progress, deadline):
-            parts.append(self._batch(subject, sample.take(rows), mean))
-        values = {name: np.concatenate([each[0][name] for each in parts]) for name in sample.columns.inputs}
-        base, output, points = (np.concatenate([each[i] for each in parts]) for i in (1, 2, 3))
+            line = _Lines(subject, sample.take(rows), mean)
+            line.integrate(self.pieces, self.tolerance)
+            lines.append(line)
+        total, base, output, points = (
+            np.concatenate([getattr(line, name) for line in lines]) for name in ("total", "base", "output", "points")
+        )
+        values = sample.columns.unflat(total.astype(np.float32))
         return Attribution(self.name, "integrated gradients", values, base, output, arrays={"points": points})
 
-    def _batch(self, subject: Subject, sample: Sample, mean: dict[str, np.ndarray]) -> tuple[Any, ...]:
-        """Return contributions by input, base, output and the number of points of some events."""
-        inputs = sample.inputs
+
+@dataclass
+class _Pieces:
+    """Pieces of the lines of events: the event, both ends between 0 and 1, and the outputs there; (pieces,) each."""
+
+    event: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    at_left: np.ndarray
+    at_right: np.ndarray
+
+    def take(self, rows: np.ndarray) -> _Pieces:
+        return _Pieces(*(array[rows] for array in (self.event, self.left, self.right, self.at_left, self.at_right)))
+
+
+class _Lines:
+    """The lines of some events from the baseline to the event.
+
+    Args:
+        subject: what is explained.
+        sample: the events.
+        mean: the baseline.
+
+    Attributes:
+        base: (n,) output on the baseline.
+        output: (n,) output of the event.
+        total: (n, columns) contributions.
+        points: (n,) how many points the integral has taken.
+    """
+
+    def __init__(self, subject: Subject, sample: Sample, mean: dict[str, np.ndarray]) -> None:
+        self._subject, self._sample = subject, sample
+        columns: Columns = sample.columns
         start = {
-            name: np.where(valid_of(inputs, name), mean[name].astype(np.float32), inputs[name])
-            for name in sample.columns.inputs
+            name: np.where(valid_of(sample.inputs, name), mean[name], sample.inputs[name]) for name in columns.inputs
         }
-        base, output = subject.target(inputs | start), subject.target(inputs)
-        values = {name: np.zeros(inputs[name].shape, np.float32) for name in start}
-        points, left = np.zeros(len(sample), np.int32), np.arange(len(sample))
-        for finer in FINER:
-            points[left] = self.points * finer
-            some = {name: array[left] for name, array in inputs.items()}
-            mine = _integral(subject, {name: each[left] for name, each in start.items()}, some, self.points * finer)
-            total = np.zeros(len(left))
-            for name, each in mine.items():
-                values[name][left] = each
-                total += each.reshape(len(left), -1).sum(axis=1, dtype=np.float64)
-            change = output[left] - base[left]
-            left = left[np.abs(change - total) > self.tolerance * np.abs(change)]
-            if not len(left):
-                break
-        return values, base, output, points
+        self._start = columns.flat(start).astype(np.float64)
+        self._way = columns.flat(sample.inputs) - self._start
+        self.total, self.points = np.zeros(self._way.shape), np.zeros(len(sample), np.int64)
+        everyone = np.arange(len(sample))
+        self.base, self.output = (self._subject.target(self._at(everyone, np.full(len(sample), t))) for t in (0.0, 1.0))
 
+    def _at(self, event: np.ndarray, place: np.ndarray) -> Inputs:
+        """Return the inputs at places (k,) on the lines of events (k,)."""
+        table = (self._start[event] + place[:, np.newaxis] * self._way[event]).astype(np.float32)
+        inputs, columns = self._sample.inputs, self._sample.columns
+        fixed = {name: array[event] for name, array in inputs.items() if name not in columns.inputs}
+        return columns.unflat(table) | fixed
 
-def _integral(
-    subject: Subject, start: dict[str, np.ndarray], inputs: dict[str, np.ndarray], points: int
-) -> dict[str, np.ndarray]:
-    """Return distance times mean gradient along the lines from start to inputs, float32 by input."""
-    nodes, weights = np.polynomial.legendre.leggauss(points)
-    nodes, weights = (1 + nodes) / 2, weights / 2
-    places, weights = nodes**POWER, weights * POWER * nodes ** (POWER - 1)
-    way = {name: inputs[name] - start[name] for name in start}
-    total = {name: np.zeros(each.shape) for name, each in way.items()}
-    events = len(next(iter(inputs.values())))
-    together = max(ROWS // events, 1)
-    for first in range(0, points, together):
-        some = slice(first, first + together)
-        count = len(places[some])
-        at = {name: np.tile(each, (count, *[1] * (each.ndim - 1))) for name, each in inputs.items()}
-        for name, each in way.items():
-            step = places[some].reshape(-1, *[1] * each.ndim) * each
-            at[name] = (start[name] + step).reshape(at[name].shape).astype(np.float32)
-        for name, each in subject.gradients(at)[1].items():
-            total[name] += np.tensordot(weights[some], each.reshape(count, *way[name].shape), axes=1)
-    return {name: (way[name] * each).astype(np.float32) for name, each in total.items()}
+    def integrate(self, pieces: int, tolerance: float) -> None:
+        """Fill ``total``: halve pieces on which contributions lack more than their share of the tolerance."""
+        change = np.abs(self.output - self.base)
+        allowed = tolerance * np.maximum(change, 0.1 * change.mean()) / pieces
+        waiting = self._first(pieces)
+        for halving in range(HALVINGS + 1):
+            contribution = self._contributions(waiting)
+            lacks = np.abs(waiting.at_right - waiting.at_left - contribution.sum(axis=1))
+            good = (lacks <= allowed[waiting.event]) | (self.points[waiting.event] >= MOST) | (halving == HALVINGS)
+            np.add.at(self.total, waiting.event[good], contribution[good])
+            if good.all():
+                return
+            waiting = self._halves(waiting.take(np.flatnonzero(~good)))
+
+    def _first(self, pieces: int) -> _Pieces:
+        events, ends = len(self.output), (np.arange(pieces + 1) / pieces) ** POWER
+        event, place = np.repeat(np.arange(events), pieces - 1), np.tile(ends[1:-1], events)
+        between = self._outputs(event, place).reshape(events, pieces - 1)
+        there = np.concatenate([self.base[:, np.newaxis], between, self.output[:, np.newaxis]], axis=1)
+        left, right = (np.tile(each, events) for each in (ends[:-1], ends[1:]))
+        return _Pieces(np.repeat(np.arange(events), pieces), left, right, there[:, :-1].ravel(), there[:, 1:].ravel())
+
+    def _halves(self, pieces: _Pieces) -> _Pieces:
+        middle = (pieces.left + pieces.right) / 2
+        there = self._outputs(pieces.event, middle)
+        lower, upper = (pieces.left, middle, pieces.at_left, there), (middle, pieces.right, there, pieces.at_right)
+        ends = (np.concatenate(both) for both in zip(lower, upper, strict=True))
+        return _Pieces(np.tile(pieces.event, 2), *ends)
+
+    def _outputs(self, event: np.ndarray, place: np.ndarray) -> np.ndarray:
+        return self._subject.target(self._at(event, place)) if len(event) else np.zeros(0)
+
+    def _contributions(self, pieces: _Pieces) -> np.ndarray:
+        """Return (pieces, columns) distances times derivatives, integrated over each piece."""
+        found = np.zeros((len(pieces.event), self._way.shape[1]))
+        np.add.at(self.points, pieces.event, len(NODES))
+        for first in range(0, len(found), ROWS // len(NODES)):
+            rows = slice(first, first + ROWS // len(NODES))
+            width = pieces.right[rows] - pieces.left[rows]
+            place = pieces.left[rows, np.newaxis] + width[:, np.newaxis] * NODES
+            gradients = self._subject.gradients(self._at(np.repeat(pieces.event[rows], len(NODES)), place.ravel()))[1]
+            slopes = self._sample.columns.flat(gradients).reshape(*place.shape, -1)
+            mean = np.einsum("pnc,n->pc", slopes, WEIGHTS)
+            found[rows] = width[:, np.newaxis] * mean * self._way[pieces.event[rows]]
+        return found
