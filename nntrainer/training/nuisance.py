@@ -89,6 +89,9 @@ class ClassesFit:
     def classes(self) -> Classes:
         """Return the classes.
 
+        Returns:
+            Intervals with equal sums of weights, or one for each value of a label.
+
         Raises:
             TrainingError: the nuisance is the same for all events, or a label has too many values.
         """
