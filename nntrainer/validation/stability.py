@@ -95,10 +95,8 @@ def cuts_of(run: RunDir, reference: Scored, signal: int, efficiencies: Sequence[
     Returns:
         The cuts, rising.
     """
-    measured = (
-        json.loads(run.metrics.read_text(encoding="utf-8")).get("working_points") if run.metrics.exists() else None
-    )
-    if measured:
+    there = json.loads(run.metrics.read_text(encoding="utf-8")) if run.metrics.exists() else {}
+    if measured := there.get("working_points"):
         return sorted({float(point["threshold"]) for point in measured})
     chosen = reference.of(signal) if (reference.events.label == signal).any() else reference
     return sorted({cut_keeping(chosen.score, chosen.events.weight, each) for each in efficiencies})
