@@ -137,7 +137,7 @@ def table(results: Mapping[str, Any]) -> str:
     where = results["machine"]
     return "\n".join(lines) + (
         f"\n\nThe last four columns count the seeds with p < 0.01. Samples of {EVENTS:,} events each where nothing "
-        f"else is said: toy tt+bb with {len(FEATURES)} features and 20 % negative weights, so that of {EVENTS:,} events "
+        f"else is said: toy tt+bb with {len(FEATURES)} features and 20 % negative weights, so that of {EVENTS:,} "
         f"36 % count, and Gaussians without weights. Measured on {where['cores']} cores of {where['cpu']}, commit "
         f"{results['commit']}, by `python bench/validate.py`.\n"
     )
