@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,20 +64,21 @@ def validate(
         run = find_or_create(loaded, runs)
     if run is not None:
         run.claim(loaded)
-    done = compare(
-        loaded,
-        run=run,
-        output=output,
-        sample=sample,
-        against=against,
-        trees=against_tree or (),
-        weight=against_weight,
-        tests=tests,
-        name=name,
-        events=events or None,
-        folds=folds,
-        progress=for_terminal(),
-    )
+    with run.lock() if run is not None and output is None else nullcontext():
+        done = compare(
+            loaded,
+            run=run,
+            output=output,
+            sample=sample,
+            against=against,
+            trees=against_tree or (),
+            weight=against_weight,
+            tests=tests,
+            name=name,
+            events=events or None,
+            folds=folds,
+            progress=for_terminal(),
+        )
     for each in done:
         _show(each)
 

@@ -59,6 +59,7 @@ def compared(
     log: bool = False,
     cut: tuple[float, str] | None = None,
     cuts: Sequence[float] = (),
+    entries: str = "events",
 ) -> Figure:
     """Draw a reference (filled), other samples (points) and their ratios to it with statistical errors.
 
@@ -71,6 +72,7 @@ def compared(
         log: draw a logarithmic y axis.
         cut: where to draw a line, and what it means.
         cuts: where to draw thin lines, such as working points.
+        entries: what is counted.
 
     Returns:
         The figure: panels distribution and ratio.
@@ -105,7 +107,7 @@ def compared(
     panel.set_xlim(first.edges[0], first.edges[-1])
     width = first.edges[1] - first.edges[0]
     each = f"{width:.3g} {unit}".strip()
-    main.set_ylabel(f"Fraction of events / {each}" if not unit else f"Fraction of entries / {each}")
+    main.set_ylabel(f"Fraction of {entries} / {each}")
     outside = any(one.outside for one in histograms.values())
     box = style.label(main, lines=[*lines, *(["first and last bin include overflow"] if outside else [])])
     top = max(float((one.values + one.errors).max()) for one in histograms.values())
@@ -165,6 +167,9 @@ def importances(names: Sequence[str], values: Sequence[float], errors: Sequence[
     """
     figure, (axes,) = style.canvas(size=(8, 1.8 + 0.36 * len(names)))
     places = np.arange(len(names))
+    low = min(0.0, float(np.min(np.asarray(values) - errors)))
+    high = max(0.0, float(np.max(np.asarray(values) + errors)))
+    axes.set_xlim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     axes.barh(places, values, xerr=errors, color=style.BACKGROUND, ecolor="black", height=0.7, capsize=2)
     axes.axvline(0.0, color="black", linewidth=1)
     axes.set_yticks(places, names, fontsize=11)

@@ -72,7 +72,7 @@ def of_inputs(
         where = "" if each.column == each.feature else f", most in {each.column}"
         lines = [f"mean {each.shift:+.3f} ± {each.shift_error:.3f} σ, KS distance {each.ks_distance:.3f}{where}"]
         made[f"feature{place}_{each.feature}"] = plots.compared(
-            each.feature, unit, filled, plots.ratios(filled), lines=lines
+            each.feature, unit, filled, plots.ratios(filled), lines=lines, entries="entries"
         )
     return made
 

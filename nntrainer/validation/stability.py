@@ -6,6 +6,7 @@ difference, so that errors are those of the difference, often far smaller than t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,6 @@ from nntrainer.evaluation.weighted import plain, ratio
 from nntrainer.inject.models import Ensemble, load_ensembles
 from nntrainer.inject.score import NO_FOLD, score
 from nntrainer.plots.histograms import Histogram, histogram
-from nntrainer.record import read_record
 from nntrainer.rundir import RunDir
 from nntrainer.validation.estimates import area, cut_keeping, mean
 from nntrainer.validation.samples import Events
@@ -95,8 +95,8 @@ def cuts_of(run: RunDir, reference: Scored, signal: int, efficiencies: Sequence[
     Returns:
         The cuts, rising.
     """
-    measured = read_record(run.metrics).get("working_points", [])
-    if measured:
+    there = json.loads(run.metrics.read_text(encoding="utf-8")) if run.metrics.exists() else {}
+    if measured := there.get("working_points"):
         return sorted({float(point["threshold"]) for point in measured})
     chosen = reference.of(signal) if (reference.events.label == signal).any() else reference
     return sorted({cut_keeping(chosen.score, chosen.events.weight, each) for each in efficiencies})

@@ -32,6 +32,8 @@ SHUFFLES = 3
 SHUFFLED_EVENTS = 10_000
 """Events of a fold, at most, for the importances."""
 BINS = 100
+CERTAIN = 0.01
+"""The classifier sees a difference where its p-value is smaller."""
 TREES = {"max_iter": 50, "learning_rate": 0.1, "max_leaf_nodes": 8, "min_samples_leaf": 100, "early_stopping": False}
 TESTS = 3
 
@@ -89,7 +91,7 @@ class FeatureDifference(Record):
         ks_distance: the weighted Kolmogorov–Smirnov distance.
         p_value: the smaller one of the mean's and of the distance's, times the number of both and of the slots.
         importance: how much the classifier's AUC falls when the feature is shuffled, all slots together.
-        importance_error: the error of its mean over folds and shuffles.
+        importance_error: its error, from the spread over the folds.
     """
 
     feature: str
@@ -110,7 +112,7 @@ class TwoSample:
         p_value: that the samples follow the same distribution, of all tests together.
         classifier: boosted trees.
         means: Hotelling's test.
-        features: the most different first, by importance and then by p-value.
+        features: first those that a classifier which sees a difference certainly uses, by importance; then by p-value.
         features_p_value: the smallest p-value of a feature, times their number.
         scores: of each event, by a classifier that never saw it, of the reference (n,) and of the other sample (m,).
         negative: the fractions of events with a negative weight, of both.
@@ -177,10 +179,10 @@ def two_sample(
     scores = np.empty(len(target))
     for each in trained:
         scores[each.rows] = each.scores
-    falls = {name: [fall for each in trained for fall in each.falls[name]] for name in trained[0].falls}
+    falls = {name: [each.falls[name] for each in trained if importances] for name in trained[0].falls}
     differences = _differences(reference, other)
     means = Means(*hotelling(_filled(differences.shift)))
-    features = _features(columns, differences, falls)
+    features = _features(columns, differences, falls, classifier.p_value)
     least = min(1.0, min(each.p_value for each in features) * len(features))
     progress.advance(1)
     progress.finish()
@@ -220,7 +222,7 @@ class _Fold:
     rows: np.ndarray
     scores: np.ndarray
     area: Estimate
-    falls: dict[str, list[float]]
+    falls: dict[str, float]
 
 
 def _classify(
@@ -248,12 +250,12 @@ def _classify(
             model = HistGradientBoostingClassifier(random_state=seed, **TREES)
             model.fit(codes[train], target[train], sample_weight=loss_weight[train])
             scores = model.predict_proba(codes[test])[:, 1]
-            falls: dict[str, list[float]] = {name: [] for name in dict.fromkeys(columns.features)}
+            falls: dict[str, float] = dict.fromkeys(columns.features, np.nan)
             if importances:
                 rng = np.random.default_rng([seed, number])
                 some = rng.choice(test, min(len(test), SHUFFLED_EVENTS), replace=False)
                 known = (target[some], both.weight[some], both.event[some])
-                _shuffle(model, codes[some], known, columns, rng, falls)
+                falls = _shuffle(model, codes[some], known, columns, rng)
         return _Fold(test, scores, area(scores, target[test], both.weight[test], both.event[test]), falls)
 
     found = []
@@ -296,21 +298,22 @@ def _shuffle(
     known: tuple[np.ndarray, np.ndarray, np.ndarray],
     columns: Columns,
     rng: np.random.Generator,
-    falls: dict[str, list[float]],
-) -> None:
-    """Note for each feature how much the AUC falls when its columns are shuffled among the events."""
+) -> dict[str, float]:
+    """Return for each feature how much the AUC falls when its columns are shuffled among the events."""
 
     def auc() -> float:
         return float(area(model.predict_proba(values)[:, 1], *known).value)
 
-    whole = auc()
-    for name, found in falls.items():
+    whole, falls = auc(), {}
+    for name in dict.fromkeys(columns.features):
         mine = columns.of(name)
-        kept = values[:, mine]
+        kept, after = values[:, mine], []
         for _ in range(SHUFFLES):
             values[:, mine] = kept[rng.permutation(len(values))]
-            found.append(whole - auc())
+            after.append(auc())
         values[:, mine] = kept
+        falls[name] = whole - float(np.mean(after))
+    return falls
 
 
 @dataclass(frozen=True)
@@ -361,7 +364,9 @@ def _filled(shift: Estimate) -> Estimate:
     return Estimate(shift.value[there], shift.influence[:, there], shift.event)
 
 
-def _features(columns: Columns, found: _Differences, falls: dict[str, list[float]]) -> tuple[FeatureDifference, ...]:
+def _features(
+    columns: Columns, found: _Differences, falls: dict[str, list[float]], classifier_p: float
+) -> tuple[FeatureDifference, ...]:
     p_values = np.minimum(np.nan_to_num(found.shift_p, nan=1.0), found.distance_p)
     error = found.shift.error
     features = []
@@ -380,10 +385,9 @@ def _features(columns: Columns, found: _Differences, falls: dict[str, list[float
                 *fall,
             )
         )
-    return tuple(sorted(features, key=_rank))
 
+    def rank(feature: FeatureDifference) -> tuple[bool, float, float]:
+        used = classifier_p < CERTAIN and feature.importance > 3 * feature.importance_error
+        return (not used, -feature.importance if used else feature.p_value, feature.p_value)
 
-def _rank(feature: FeatureDifference) -> tuple[bool, float, float]:
-    """Order: features that the classifier certainly uses, by importance; then by p-value."""
-    used = feature.importance > 3 * feature.importance_error and feature.importance > 1e-3
-    return (not used, -feature.importance if used else feature.p_value, feature.p_value)
+    return tuple(sorted(features, key=rank))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nntrainer.config import Config
-from nntrainer.errors import InputError, RunError, nearest, one_of
+from nntrainer.errors import InputError, MissingDependencyError, RunError, nearest, one_of
 from nntrainer.evaluation.figures import style_of
 from nntrainer.files import write_json
 from nntrainer.plots.save import save
@@ -104,8 +105,13 @@ def validate(
     Raises:
         InputError: a sample, file, tree or branch is missing, both sides are the same, or one has no events.
         RunError: a test needs a trained network and there is none.
+        MissingDependencyError: scikit-learn is not installed.
     """
     progress = progress or silent()
+    if importlib.util.find_spec("sklearn") is None:
+        raise MissingDependencyError(
+            "comparing samples needs scikit-learn, and it is not installed: pip install 'nntrainer[explain]'"
+        )
     place = _place(run, output, tests)
     first = reference_of(config, sample)
     others = others_of(config, first, against=against, trees=trees, weight=weight)
