@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nntrainer import completion
-from nntrainer.console import print_table
+from nntrainer.console import print_table, starting
 from nntrainer.errors import NNTrainerError
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ POLL_S, WATCH_S = 0.3, 5.0
 def _sites(incomplete: str) -> list[tuple[str, str]]:
     from deploy.sites import find_sites
 
-    return completion.starting(((name, "") for name in find_sites()), incomplete)
+    return starting(((name, "") for name in find_sites()), incomplete)
 
 
 def _runs(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
@@ -37,7 +36,7 @@ def _runs(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     from deploy.runs import list_runs
 
     found = [run.path for run in list_runs(context.params.get("runs") or Path("runs"))]
-    return completion.starting(((f"{path.parent.name}/{path.name}", "") for path in found), incomplete)
+    return starting(((f"{path.parent.name}/{path.name}", "") for path in found), incomplete)
 
 
 app = typer.Typer(

@@ -1,8 +1,8 @@
-"""What the command lines share: tables."""
+"""What the command lines share: tables, and what the Tab key offers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,3 +28,13 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
     from rich.console import Console
 
     Console().print(table(title, columns, rows))
+
+
+def starting(candidates: Iterable[tuple[str, str]], incomplete: str) -> list[tuple[str, str]]:
+    """Return those of the words, each with a text for shells that show one, that begin with what is typed so far."""
+    return [each for each in candidates if each[0].startswith(incomplete)]
+
+
+def one_word(*allowed: str) -> Callable[[str], list[tuple[str, str]]]:
+    """Return what completes an option that takes one of a few words."""
+    return lambda incomplete: starting(((word, "") for word in allowed), incomplete)

@@ -8,19 +8,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nntrainer import completion
 from nntrainer.cli.app import app
-from nntrainer.console import print_table
+from nntrainer.console import print_table, starting
 
 if TYPE_CHECKING:
     pass
+
+
+def _networks(incomplete: str) -> list[tuple[str, str]]:
+    from nntrainer.config import catalogue
+    from nntrainer.config.registry import NETWORKS
+
+    return starting(((name, catalogue.summary(NETWORKS.get(name))) for name in NETWORKS.names()), incomplete)
 
 
 @app.command()
 def models(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Only this network, in full.", autocompletion=completion.networks),
+        typer.Argument(metavar="[NAME]", help="Only this network, in full.", autocompletion=_networks),
     ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Papers, inputs, options and defaults, too.")

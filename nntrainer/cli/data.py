@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nntrainer import completion
 from nntrainer.cli.app import ConfigFile, Force, Overrides, app, check_own, load
-from nntrainer.console import print_table
+from nntrainer.console import one_word, print_table
 from nntrainer.errors import NNTrainerError
 
 if TYPE_CHECKING:
@@ -43,14 +42,14 @@ def generate(
         list[str] | None,
         typer.Option(
             help="ttH, ttbb, ttcc, ttlight; all by default.",
-            autocompletion=completion.words("ttH", "ttbb", "ttcc", "ttlight"),
+            autocompletion=one_word("ttH", "ttbb", "ttcc", "ttlight"),
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed.")] = 42,
     files: Annotated[int, typer.Option(min=1, help="Files a sample.")] = 1,
     tree: Annotated[list[str] | None, typer.Option(help="Trees; nominal_Loose by default.")] = None,
     channel: Annotated[
-        str, typer.Option(help="ljets or dilepton.", autocompletion=completion.words("ljets", "dilepton"))
+        str, typer.Option(help="ljets or dilepton.", autocompletion=one_word("ljets", "dilepton"))
     ] = "ljets",
     alpha: Annotated[float, typer.Option(help="CP-mixing angle of ttH in degrees.")] = 0.0,
     extras: Annotated[bool, typer.Option("--extras", help="Add branches nobody asked for.")] = False,
@@ -122,7 +121,7 @@ def observables(
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory for those files.")] = Path("observables"),
     mode: Annotated[
         str,
-        typer.Option(help="friend, copy or inplace.", autocompletion=completion.words("friend", "copy", "inplace")),
+        typer.Option(help="friend, copy or inplace.", autocompletion=one_word("friend", "copy", "inplace")),
     ] = "friend",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     replace: Annotated[

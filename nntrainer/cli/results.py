@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nntrainer import completion
 from nntrainer.cli.app import (
     ConfigFile,
     Overrides,
@@ -18,7 +17,7 @@ from nntrainer.cli.app import (
     run_dir_of,
     run_stages_of,
 )
-from nntrainer.console import print_table
+from nntrainer.console import one_word, print_table
 from nntrainer.errors import NNTrainerError
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def inject(
     tree: Annotated[list[str] | None, typer.Option(help="Tree to score; '*' for all. May be repeated.")] = None,
     mode: Annotated[
         str | None,
-        typer.Option(help="friend, copy or inplace.", autocompletion=completion.words("friend", "copy", "inplace")),
+        typer.Option(help="friend, copy or inplace.", autocompletion=one_word("friend", "copy", "inplace")),
     ] = None,
     branch: Annotated[str | None, typer.Option(help="Prefix of the score branches.")] = None,
     suffix: Annotated[str | None, typer.Option(help="Suffix of a friend tree's name.")] = None,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nntrainer import completion
 from nntrainer.cli.app import (
     ConfigFile,
     Force,
@@ -22,11 +21,17 @@ from nntrainer.cli.app import (
     run_stages_of,
 )
 from nntrainer.cli.report import track_finished
-from nntrainer.console import print_table
+from nntrainer.console import print_table, starting
 from nntrainer.errors import NNTrainerError
 
 if TYPE_CHECKING:
     pass
+
+
+def _stages(incomplete: str) -> list[tuple[str, str]]:
+    from nntrainer.stages import STAGES
+
+    return starting(((name, stage.__doc__ or "") for name, stage in STAGES.items()), incomplete)
 
 
 @app.command()
@@ -37,7 +42,7 @@ def run(
     runs: Root = Path("runs"),
     stage: Annotated[
         list[str] | None,
-        typer.Option(help="Only this stage; may be repeated.", autocompletion=completion.stages),
+        typer.Option(help="Only this stage; may be repeated.", autocompletion=_stages),
     ] = None,
     part: Annotated[
         list[str] | None,

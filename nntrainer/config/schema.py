@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from nntrainer.config.models import Config
@@ -32,11 +32,11 @@ def schema() -> Schema:
         (MakerOptions, MAKERS, "maker", False),
     ]
     parts = {base: [registry.get(name) for name in registry.names()] for base, registry, _, _ in kinds}
-    models = [Config, *parts, *(part for found in parts.values() for part in found)]
+    models: list[type[BaseModel]] = [Config, *parts, *(part for found in parts.values() for part in found)]
     references, made = models_json_schema([(model, "validation") for model in models])
     definitions = made["$defs"]
 
-    def definition(model: type[Part] | type[Config]) -> str:
+    def definition(model: type[BaseModel]) -> str:
         return str(references[model, "validation"]["$ref"]).rsplit("/", 1)[1]
 
     for base, registry, word, by_name in kinds:
@@ -45,10 +45,10 @@ def schema() -> Schema:
             options["required"] = [word, *(key for key in options.get("required", ()) if key != word)]
         # A network and an augmentation may be given by their name alone, with all options as they are by default.
         names = [{"enum": registry.names()}] if by_name else []
-        references_of = [{"$ref": f"#/$defs/{definition(part)}"} for part in parts[base]]
-        definitions[definition(base)] = {"oneOf": [*names, *references_of]}
-    whole = definitions.pop(definition(Config))
-    return finished("Configuration of nntrainer", {**whole, "$defs": definitions})
+        whole = [{"$ref": f"#/$defs/{definition(part)}"} for part in parts[base]]
+        definitions[definition(base)] = {"oneOf": [*names, *whole]}
+    top = definitions.pop(definition(Config))
+    return finished("Configuration of nntrainer", {**top, "$defs": definitions})
 
 
 def schema_of(title: str, adapter: TypeAdapter[Any]) -> Schema:
