@@ -186,6 +186,8 @@ class Blocks:
             return self.kind(self._definitions[name])
         if either := value.get("anyOf") or value.get("oneOf"):
             words = dict.fromkeys(self.kind(each) for each in either if each.get("type") != "null")
+            if set(words) == {"text", "integer", "number"}:
+                return "expression"
             return " or ".join(words)
         if value.get("type") == "array":
             return f"list of {self.kind(value['items'])}" if value.get("items") else "list"
