@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,17 +67,24 @@ def test_gradients_are_those_of_the_raw_inputs(network: str, make_run: Callable[
     for name, each in gradients.items():
         assert each.shape == sample.inputs[name].shape and np.isfinite(each).all()
     assert (gradients["jets"][sample.inputs["jets_valid"] == 0] == 0).all()
-    step = np.float32(0.002)
     for name, place in (("events", 1), ("jets", 1)):  # HT in MeV, η of the first jet
-        size = sample.inputs[name][..., place].std() * step
-        moved = {}
-        for sign in (-1, 1):
-            array = sample.inputs[name].copy()
-            array[(..., place) if name == "events" else (slice(None), 0, place)] += sign * size
-            moved[sign] = subject.target(sample.inputs | {name: array})
-        slope = (moved[1] - moved[-1]) / (2 * size)
-        mine = gradients[name][..., place] if name == "events" else gradients[name][:, 0, place]
-        np.testing.assert_allclose(mine, slope, rtol=0.1, atol=0.1 * np.abs(slope).max())
+        where = (slice(None), *((0,) if name == "jets" else ()), place)
+
+        def slope(step: float, name: str = name, where: tuple[Any, ...] = where) -> np.ndarray:
+            size = np.float32(sample.inputs[name][..., where[-1]].std() * step)
+            moved = {}
+            for sign in (-1, 1):
+                array = sample.inputs[name].copy()
+                array[where] += sign * size
+                moved[sign] = subject.target(sample.inputs | {name: array})
+            return np.asarray((moved[1] - moved[-1]) / (2 * size))
+
+        wide, narrow = slope(0.004), slope(0.002)
+        scale = np.abs(narrow).max()
+        # Where jets come near one another or a unit switches, a difference is no derivative: it depends on its width.
+        smooth = np.abs(wide - narrow) <= 0.01 * scale
+        assert smooth.sum() >= 20
+        np.testing.assert_allclose(gradients[name][where][smooth], narrow[smooth], rtol=0.1, atol=0.03 * scale)
 
 
 def test_what_cannot_be_explained_is_said(make_run: Callable[..., Path], tmp_path: Path) -> None:
