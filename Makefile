@@ -25,7 +25,7 @@ demo: venv ## Generate toy ntuples and run the main job on the local site
 test: venv ## Run all tests
 	@scripts/jsroot.sh >/dev/null || echo "The tests that read ROOT files with JSROOT will be skipped" >&2
 	@scripts/chromium.sh >/dev/null || echo "The tests that open pages in Chromium will be skipped" >&2
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 .PHONY: fuzz
 fuzz: venv ## Fuzz the parser of ROOT records: MINUTES=20, FILES=... (small ROOT files)

@@ -302,6 +302,7 @@ def test_a_stopped_training_ends_as_if_never_stopped(
     whole = train(config, RunDir(tmp_path / "whole"), folds=[0])[0]
     asked = iter([False] * 8 + [True] + [False] * 1000)
     monkeypatch.setattr(loop, "EVENTS_PER_CALL", 12 * 64)
+    monkeypatch.setattr(loop, "SECONDS_PER_CALL", 0)
     with monkeypatch.context() as patched:
         patched.setattr(loop.StopRequest, "requested", lambda self: next(asked))
         with pytest.raises(Interrupted, match="epoch 2 of 3"):
