@@ -25,7 +25,9 @@ demo: venv ## Generate toy ntuples and run the main job on the local site
 test: venv ## Run all tests
 	@scripts/jsroot.sh >/dev/null || echo "The tests that read ROOT files with JSROOT will be skipped" >&2
 	@scripts/chromium.sh >/dev/null || echo "The tests that open pages in Chromium will be skipped" >&2
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
+# Each takes a gigabyte of memory.
+PROCESSES ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 
 .PHONY: fuzz
 fuzz: venv ## Fuzz the parser of ROOT records: MINUTES=20, FILES=... (small ROOT files)
