@@ -17,25 +17,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.measure import ROOT, cached
-from bench.networks import CLASSES, objects
+from bench.measure import ROOT, write_measured
+from bench.networks import CLASSES, objects, toy
 from bench.run import commit, machine
 
 RESULTS = ROOT / "bench" / "explain.json"
 PAGE = ROOT / "docs" / "explain.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 NETWORKS = {"dense": "flat", "deep_sets": "set", "particle_transformer": "set", "gatv2": "graph", "spanet": "set"}
-
-
-def toy(events: int) -> Path:
-    """Return a folder of the user's cache with toy ntuples of so many events a class."""
-
-    def build(folder: Path) -> None:
-        from nntrainer.ntuples.toy import generate
-
-        generate(folder, samples=CLASSES, events=events)
-
-    return cached("explain-toy", build, events)
 
 
 def config(network: str, events: int, epochs: int) -> Any:
@@ -147,9 +135,7 @@ def main() -> int:
         found = json.loads(file.read_text())
         results[name] = {**about, "machine": machine(), "commit": commit(), "methods": found}
         RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    PAGE.write_text(f"{before}{BEGIN}\n{table(results)}{END}{after}", encoding="utf-8")
+    write_measured(PAGE, table(results))
     for each in failed:
         print(f"{each} failed", file=sys.stderr)
     return 1 if failed else 0

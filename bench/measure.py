@@ -26,6 +26,16 @@ Contender = Callable[[], float]
 """Does the work once and returns the seconds it took (or what else is compared: smaller is better)."""
 
 
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+
+def write_measured(page: Path, table: str) -> None:
+    """Put a table between the two marks of a page, in place of what stands there."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    page.write_text(f"{before}{BEGIN}\n{table}{END}{after}", encoding="utf-8")
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of the table: samples of each contender, taken in turns in one run.

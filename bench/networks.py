@@ -20,12 +20,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.measure import ROOT, cached, median
+from bench.measure import ROOT, cached, median, write_measured
 from bench.run import commit, machine
 
 RESULTS = ROOT / "bench" / "networks.json"
 PAGE = ROOT / "docs" / "networks.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 NOT_BY_NAME = ("file", "layers")
 """Networks that a user describes; they have no default."""
 ONNX_BATCH = 1024
@@ -211,9 +210,7 @@ def main() -> int:
             print(name, seed, json.dumps(runs[str(seed)]), flush=True)
             results[name] = {**about, "machine": machine(), "commit": commit(), "runs": runs}
             RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    PAGE.write_text(f"{before}{BEGIN}\n{table(results)}{END}{after}", encoding="utf-8")
+    write_measured(PAGE, table(results))
     for each in failed:
         print(f"{each} failed", file=sys.stderr)
     return 1 if failed else 0

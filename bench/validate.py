@@ -18,14 +18,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.measure import ROOT
+from bench.measure import ROOT, write_measured
 from bench.run import commit, machine
 from nntrainer.validation.columns import Columns
 from nntrainer.validation.two_sample import Table, two_sample
 
 RESULTS = ROOT / "bench" / "validate.json"
 PAGE = ROOT / "docs" / "validate.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 EVENTS = 100_000
 FEATURES = (
     "nJets",
@@ -160,9 +159,7 @@ def main() -> int:
             print(name, seed, json.dumps(runs[str(seed)]), flush=True)
             results |= {"machine": machine(), "commit": commit()}
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    PAGE.write_text(f"{before}{BEGIN}\n{table(results)}{END}{after}", encoding="utf-8")
+    write_measured(PAGE, table(results))
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from collections.abc import Iterable
 
 
@@ -58,6 +59,25 @@ class TrackingError(NNTrainerError):
 
 class MissingDependencyError(NNTrainerError):
     """A package of an extra is not installed."""
+
+
+def require(package: str, what: str, extra: str, module: str | None = None) -> None:
+    """Check that a package of an extra is there, without importing it.
+
+    Args:
+        package: the package.
+        what: what needs it, the beginning of the sentence.
+        extra: the extra of nntrainer that brings it.
+        module: its module, where that is called otherwise.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    if importlib.util.find_spec(module or package) is None:
+        raise MissingDependencyError(
+            f"{what} needs the package '{package}', and it is not installed: "
+            f"`pip install 'nntrainer[{extra}]'` brings it"
+        )
 
 
 class Interrupted(Exception):

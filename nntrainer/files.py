@@ -29,6 +29,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the mapping that a JSON file holds, empty where there is no file or it is damaged."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 (hex) of a file, read in pieces."""
     with path.open("rb") as handle:

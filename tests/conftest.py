@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import http.server
 import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -117,6 +120,34 @@ def jsroot(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[dict[
         return found
 
     return read
+
+
+@pytest.fixture(scope="session")
+def served() -> Callable[..., AbstractContextManager[str]]:
+    """What serves a folder from this machine, with more headers if they are given: gives the address meanwhile."""
+
+    @contextmanager
+    def serve(folder: Path, **headers: str) -> Iterator[str]:
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def __init__(self, *args: Any) -> None:
+                super().__init__(*args, directory=str(folder))
+
+            def end_headers(self) -> None:
+                for name, value in headers.items():
+                    self.send_header(name.replace("_", "-"), value)
+                super().end_headers()
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            thread = threading.Thread(target=server.serve_forever, daemon=True)
+            thread.start()
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+            server.shutdown()
+            thread.join()
+
+    return serve
 
 
 class Visit:

@@ -26,7 +26,7 @@ from nntrainer.explain.figures import draw as draw_found
 from nntrainer.explain.options import method_of
 from nntrainer.explain.sample import Sample, draw
 from nntrainer.explain.subject import Subject, explained, load_subject, model_path
-from nntrainer.files import sha256, write_json
+from nntrainer.files import read_json, sha256, write_json
 from nntrainer.plots import explain as plots
 from nntrainer.plots.save import save
 from nntrainer.progress import Progress, silent
@@ -212,7 +212,7 @@ def _one(
 ) -> Explained:
     folder = run.path / store.FOLDER
     table, of_events = folder / f"{method.name}.json", folder / f"{method.name}.h5"
-    known = store.read_json(table)
+    known = read_json(table)
     enough = known.get("events") == known.get("asked") or known.get("time_limit_s", 0) >= seconds
     key = digest([same, method.model_dump(mode="json")])
     if not force and known.get("key") == key and enough and of_events.exists():
@@ -282,7 +282,7 @@ def _missing(found: Attribution, sample: Sample) -> dict[str, Any]:
 
 def _compare(run: RunDir, title: str, same: str, sample: Sample) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Write and draw how far methods agree, those of earlier calls that explain the same events among them."""
-    known = {path.stem: store.read_json(path) for path in sorted((run.path / store.FOLDER).glob("*.json"))}
+    known = {path.stem: read_json(path) for path in sorted((run.path / store.FOLDER).glob("*.json"))}
     levels = {name: store.levels_of(each) for name, each in known.items() if each.get("sample") == same}
     of = {name: each[FEATURES] for name, each in levels.items() if FEATURES in each}
     result, shared = agreement(of), copies(sample)

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from nntrainer.errors import MissingDependencyError
+from nntrainer.config.registry import ExplainerOptions
+from nntrainer.errors import require
 
 
-def require(package: str) -> None:
-    """Check that the library of a method is there.
+class OfLibrary(ExplainerOptions):
+    """Options of a method that is done by the library of its name."""
 
-    Args:
-        package: the library.
+    def check(self, config: Any) -> None:
+        """Check that the library is there.
 
-    Raises:
-        MissingDependencyError: it is not installed.
-    """
-    if importlib.util.find_spec(package) is None:
-        raise MissingDependencyError(
-            f"the method '{package}' needs the package '{package}', and it is not installed: "
-            "`pip install 'nntrainer[explain]'` brings it"
-        )
+        Args:
+            config: the configuration; any will do.
+
+        Raises:
+            MissingDependencyError: the library is not installed.
+        """
+        require(self.name, f"the method '{self.name}'", "explain")
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,14 +75,6 @@ def write_importances(path: Path, levels: Mapping[str, Importance], **facts: Any
         for level, each in levels.items()
     }
     write_json(path, {"format": 1, **facts, "importances": tables})
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return what a file of importances holds, empty where there is none or it is damaged."""
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return {}
 
 
 def levels_of(known: Mapping[str, Any]) -> dict[str, Importance]:

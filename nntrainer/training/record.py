@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nntrainer.files import now, write_json, write_text
+from nntrainer.files import now, read_json, write_json, write_text
 
 COLUMNS = (
     "epoch",
@@ -44,10 +43,7 @@ def write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
 
 def read_training(directory: Path) -> dict[str, Any]:
     """Return ``training.json`` of a fold's directory, empty where there is none or it is damaged."""
-    try:
-        return dict(json.loads((directory / "training.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return {}
+    return read_json(directory / "training.json")
 
 
 def write_training(directory: Path, **values: Any) -> None:

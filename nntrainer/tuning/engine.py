@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from nntrainer import errors
 from nntrainer.config import Config
 from nntrainer.config.models import digest
 from nntrainer.config.tuning import Range, Tune
-from nntrainer.errors import MissingDependencyError, NNTrainerError
+from nntrainer.errors import NNTrainerError
 
 State = Literal["running", "done", "pruned", "failed"]
 
@@ -115,19 +115,8 @@ def open_engine(config: Config, search: Tune, folder: Path, share: Share | None 
 
 
 def require(package: str) -> None:
-    """Check that the library of an engine is there.
-
-    Args:
-        package: the library.
-
-    Raises:
-        MissingDependencyError: it is not installed.
-    """
-    if importlib.util.find_spec(package) is None:
-        raise MissingDependencyError(
-            f"tune.engine '{package}' needs the package '{package}', and it is not installed: "
-            "`pip install 'nntrainer[tune]'` brings it"
-        )
+    """Check that the library of an engine is there, or raise a MissingDependencyError."""
+    errors.require(package, f"tune.engine '{package}'", "tune")
 
 
 def identity(search: Tune) -> str:

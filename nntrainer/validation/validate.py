@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nntrainer.config import Config
-from nntrainer.errors import InputError, MissingDependencyError, RunError, nearest, one_of
+from nntrainer.errors import InputError, RunError, nearest, one_of, require
 from nntrainer.evaluation.figures import style_of
 from nntrainer.files import write_json
 from nntrainer.plots.save import save
@@ -108,10 +107,7 @@ def validate(
         MissingDependencyError: scikit-learn is not installed.
     """
     progress = progress or silent()
-    if importlib.util.find_spec("sklearn") is None:
-        raise MissingDependencyError(
-            "comparing samples needs scikit-learn, and it is not installed: pip install 'nntrainer[explain]'"
-        )
+    require("scikit-learn", "comparing samples", "explain", module="sklearn")
     place = _place(run, output, tests)
     first = reference_of(config, sample)
     others = others_of(config, first, against=against, trees=trees, weight=weight)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,22 +13,10 @@ PAGES = ("index.html", "tutorials/toy.html", "reference/configuration.html", "ca
 
 
 @pytest.fixture(scope="module")
-def address(built: Path) -> Iterator[str]:
+def address(built: Path, served: Callable[..., Any]) -> Iterator[str]:
     """The website, served from this machine."""
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args, directory=str(built))
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+    with served(built) as address:
+        yield address
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

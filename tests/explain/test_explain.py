@@ -158,7 +158,7 @@ def test_a_method_that_does_not_fit(known: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Permutation, "check", refuse)
     with pytest.raises(ExplainError, match="fits no network of this kind"):
         explain(known, ["permutation"], events=20)
-    monkeypatch.setattr("nntrainer.explain.libraries.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("nntrainer.errors.importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r"'lime' needs the package 'lime'.*nntrainer\[explain\]"):
         Lime(name="lime").check(None)
     done = explain(known, events=20)  # of all that are quick, those that fit

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import http.server
 import re
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,27 +22,11 @@ def compared(rich_run: Path, finished_run: Path, tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture(scope="module")
-def strict(rich_run: Path) -> Iterator[str]:
+def strict(rich_run: Path, served: Callable[..., Any]) -> Iterator[str]:
     """Serve the page with a policy that forbids all scripts."""
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args, directory=str(rich_run))
-
-        def end_headers(self) -> None:
-            policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-            self.send_header("Content-Security-Policy", policy)
-            super().end_headers()
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/report.html"
-        server.shutdown()
-        thread.join()
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    with served(rich_run, Content_Security_Policy=policy) as address:
+        yield f"{address}/report.html"
 
 
 def overflowing(page: Any) -> list[str]:

@@ -7,12 +7,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, PositiveInt
 
-from nntrainer.config.registry import EXPLAINERS, ExplainerOptions
+from nntrainer.config.registry import EXPLAINERS
 from nntrainer.errors import ExplainError
 from nntrainer.explain.attribution import Attribution
 from nntrainer.explain.baseline import fixed
 from nntrainer.explain.batches import batches
-from nntrainer.explain.libraries import quiet, require
+from nntrainer.explain.libraries import OfLibrary, quiet
 from nntrainer.explain.sample import Sample
 from nntrainer.explain.subject import Subject
 from nntrainer.progress import Progress
@@ -21,7 +21,7 @@ BATCH = 16
 
 
 @EXPLAINERS.register("lime")
-class Lime(ExplainerOptions):
+class Lime(OfLibrary):
     """Local linear models of the network (LIME, arXiv 1602.04938), by the library's LimeTabularExplainer.
 
     Around each event values are drawn from normal laws as wide as those of the sample, and a linear model is fitted to
@@ -32,17 +32,6 @@ class Lime(ExplainerOptions):
 
     name: Literal["lime"] = "lime"
     samples: PositiveInt = Field(250, description="Evaluations of the network for each event.")
-
-    def check(self, config: Any) -> None:
-        """Check that the library is there.
-
-        Args:
-            config: the configuration; any will do.
-
-        Raises:
-            MissingDependencyError: the library is not installed.
-        """
-        require(self.name)
 
     def explain(self, subject: Subject, sample: Sample, progress: Progress, deadline: float) -> Attribution:
         """Return the contributions.

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, PositiveInt
 
-from nntrainer.config.registry import EXPLAINERS, ExplainerOptions
+from nntrainer.config.registry import EXPLAINERS
 from nntrainer.explain.attribution import Attribution
 from nntrainer.explain.baseline import fixed, full_events
 from nntrainer.explain.batches import batches
-from nntrainer.explain.libraries import quiet, require
+from nntrainer.explain.libraries import OfLibrary, quiet
 from nntrainer.explain.sample import Sample
 from nntrainer.explain.subject import Subject
 from nntrainer.progress import Progress
@@ -24,7 +24,7 @@ BATCH = 16
 
 
 @EXPLAINERS.register("shap")
-class ShapValues(ExplainerOptions):
+class ShapValues(OfLibrary):
     """Shapley values of all input values (SHAP, arXiv 1705.07874), by the library's PermutationExplainer.
 
     Each event is compared with a few others of the sample, drawn for it alone. One after the other, in random order and
@@ -38,17 +38,6 @@ class ShapValues(ExplainerOptions):
         400, description="Evaluations of the network that an event with all slots filled may take; decides how many "
         "events it is compared with, at least one."
     )  # fmt: skip
-
-    def check(self, config: Any) -> None:
-        """Check that the library is there.
-
-        Args:
-            config: the configuration; any will do.
-
-        Raises:
-            MissingDependencyError: the library is not installed.
-        """
-        require(self.name)
 
     def explain(self, subject: Subject, sample: Sample, progress: Progress, deadline: float) -> Attribution:
         """Return the contributions.
