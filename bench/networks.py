@@ -1,8 +1,9 @@
 """How well each network tells ttH from tt+bb on the toy, on the same objects: the table in docs/networks.md.
 
-``python bench/networks.py [--events 200000] [--seeds 3] [--epochs 15] [NETWORK ...]`` trains each network with its
+``python bench/networks.py [--events 200000] [--seeds 3] [--epochs 4] [NETWORK ...]`` trains each network with its
 default options; what has been measured is kept in bench/networks.json and not measured again unless ``--again``, so
-that the table can be made in pieces. A training is a process of its own.
+that the table can be made in pieces, and by several at a time that are given different networks. A training is a
+process of its own, on one core.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.measure import ROOT, cached, median, write_measured
 from bench.run import commit, machine
+from nntrainer.files import read_json
 
 RESULTS = ROOT / "bench" / "networks.json"
 PAGE = ROOT / "docs" / "networks.md"
@@ -86,6 +88,7 @@ def config(network: str, events: int, seed: int, epochs: int) -> Any:
                 "early_stopping": {"patience": epochs},
                 "gradient_clipping": {"norm": 1.0},
                 "tensorboard": False,
+                "threads": 1,
             },
         }
     )
@@ -148,7 +151,7 @@ def cpu_seconds() -> float:
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the table, the best network first."""
     lines = [
-        "| network | AUC, mean ± spread over seeds | seeds | parameters | training, CPU | ONNX on one core |",
+        "| network | AUC, mean ± spread over seeds | seeds | parameters | training on one core | ONNX on one core |",
         "|---|---|---|---|---|---|",
     ]
     rows = []
@@ -169,7 +172,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
         f"\n\n{about['events']:,} events a class, 60 % of them to train on, {about['epochs']} epochs; every network "
         f"with its default options, on the same jets, leptons and missing momentum. Each AUC has a statistical "
         f"uncertainty of {error:.4f}, which networks share, since they score the same events. Measured on "
-        f"{where['cores']} cores of {where['cpu']}, commit {about['commit']}, by `python bench/networks.py`.\n"
+        f"a core of {where['cpu']}, commit {about['commit']}, by `python bench/networks.py`.\n"
     )
 
 
@@ -182,7 +185,7 @@ def main() -> int:
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"of {', '.join(known)}; all if absent")
     parser.add_argument("--events", type=int, default=200_000, help="events a class")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each network")
-    parser.add_argument("--epochs", type=int, default=15, help="epochs of each training")
+    parser.add_argument("--epochs", type=int, default=4, help="epochs of each training")
     parser.add_argument("--again", action="store_true", help="measure what has been measured, too")
     parser.add_argument("--one", nargs=2, metavar=("SEED", "FILE"), help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -191,7 +194,7 @@ def main() -> int:
         found = measure(given.networks[0], given.events, int(seed), given.epochs)
         Path(file).write_text(json.dumps(found))
         return 0
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results = read_json(RESULTS)
     failed = []
     for seed in range(1, given.seeds + 1):
         for name in given.networks or known:
@@ -208,6 +211,7 @@ def main() -> int:
                     continue
                 runs[str(seed)] = json.loads(Path(file.name).read_text())
             print(name, seed, json.dumps(runs[str(seed)]), flush=True)
+            results = read_json(RESULTS)  # another may have written
             results[name] = {**about, "machine": machine(), "commit": commit(), "runs": runs}
             RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     write_measured(PAGE, table(results))
