@@ -107,11 +107,14 @@ def _set_patience() -> None:
 def _opened(path: str) -> Iterator[Any]:
     import uproot
 
+    from nntrainer.ntuples.local import LocalSource
+
     if not is_remote(path):
         _check_local(path)
     elif path.startswith("root"):
         _attempt(path, _set_patience)
-    file = _attempt(path, lambda: uproot.open({path: None}))  # as a key, a colon in it is part of the path
+    how = {} if is_remote(path) else {"handler": LocalSource}
+    file = _attempt(path, lambda: uproot.open({path: None}, **how))  # as a key, a colon in it is part of the path
     try:
         if not is_remote(path) and (size := os.path.getsize(path)) < file.file.fEND:
             raise InputError(f"{path}: truncated; its header speaks of {file.file.fEND:,} bytes and {size:,} are there")
@@ -264,16 +267,25 @@ class NtupleTree:
         return dict(zip(names, (pool().map if together else map)(read, names), strict=True))
 
     def _read(self, name: str, start: int, stop: int) -> Any:
-        import awkward
-
         branch = self._branches[name]
         # Without uproot's cache: nothing is read twice here.
-        read = partial(branch.array, entry_start=start, entry_stop=stop, array_cache=None, library="ak")
+        read = partial(_array, branch, entry_start=start, entry_stop=stop, array_cache=None)
         kind = " ".join(str(branch.typename).split())
-        array = _attempt(self.path, read, f"branch '{name}' of tree '{self.name}', {kind}, cannot be read")
-        # A branch of numbers becomes NumPy; strings, too, are one-dimensional but have parameters.
-        flat = array.ndim == 1 and not awkward.parameters(array) and not awkward.fields(array)
-        return awkward.to_numpy(array) if flat else array
+        return _attempt(self.path, read, f"branch '{name}' of tree '{self.name}', {kind}, cannot be read")
+
+
+def _array(branch: Any, **how: Any) -> Any:
+    """Return a branch as NumPy where it has one number an event, as awkward array otherwise."""
+    import awkward
+    import uproot
+
+    meaning = getattr(branch, "interpretation", None)  # which RNTuples do not have
+    if isinstance(meaning, uproot.AsDtype) and not meaning.to_dtype.shape and meaning.to_dtype.kind in "biuf":
+        return branch.array(library="np", **how)
+    array = branch.array(library="ak", **how)
+    # Strings, too, are one-dimensional but have parameters.
+    flat = array.ndim == 1 and not awkward.parameters(array) and not awkward.fields(array)
+    return awkward.to_numpy(array) if flat else array
 
 
 @contextmanager

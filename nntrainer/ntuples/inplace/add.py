@@ -204,11 +204,13 @@ class InPlace:
         """Store a text in the top directory, as a ``TObjString``; one of that name gives way to it."""
         self._notes[name] = text
 
-    def commit(self, undo: Path | None = None) -> None:
+    def commit(self, undo: Path | None = None, *, durable: bool = True) -> None:
         """Write what is left and make the new branches part of the file.
 
         Args:
             undo: file to keep the overwritten bytes in; see :func:`opening.restore`.
+            durable: wait for the disk. A copy that has not got its name yet needs no such care, and what was copied
+                may take the disk long.
 
         Raises:
             InPlaceError: a branch has too few values, or the file has a structure that cannot be changed.
@@ -230,7 +232,7 @@ class InPlace:
                 (directory, file.replace_keys(directory, keys, notes if directory == root else ()))
                 for directory, keys in replaced.items()
             ]
-            file.commit(changed, info, undo)
+            file.commit(changed, info, undo, durable=durable)
 
     def _write_notes(self, root: Directory, replaced: dict[Directory, dict[int, Key]]) -> list[Key]:
         """Append the texts; return the keys of those that are new."""

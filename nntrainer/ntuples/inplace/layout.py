@@ -235,7 +235,12 @@ class RootFile:
         return replace(directory, version=version, modified=now(), nbytes_keys=placed.nbytes, seek_keys=placed.seek)
 
     def commit(
-        self, directories: Iterable[tuple[Directory, Directory]], info: Key | None, undo: Path | None = None
+        self,
+        directories: Iterable[tuple[Directory, Directory]],
+        info: Key | None,
+        undo: Path | None = None,
+        *,
+        durable: bool = True,
     ) -> None:
         """Make what was appended part of the file.
 
@@ -243,6 +248,7 @@ class RootFile:
             directories: old and new header of each directory that changes.
             info: the key of a new StreamerInfo record.
             undo: file to keep the overwritten bytes in until the new file was verified.
+            durable: wait for the disk, so that a machine that stops at any moment leaves the old or the new file.
 
         Raises:
             Unwalkable: the file has no room to grow beyond 2 GB.
@@ -257,14 +263,19 @@ class RootFile:
         writes = [self._header_bytes(header)]
         for old, new in directories:
             writes += self._directory_bytes(old, new)
+
+        def sync() -> None:
+            if durable:
+                os.fsync(self._handle)
+
         os.ftruncate(self._handle, self.tail)
-        os.fsync(self._handle)
+        sync()
         if undo is not None:
             keep(undo, self.size, self.tail, [(at, self.read(at, len(data)), data) for at, data in writes])
         self._committed = True
         for at, data in writes:
             put(self._handle, data, at)
-            os.fsync(self._handle)
+            sync()
 
     def _append_free(self, header: Header) -> Header:
         """Append the list of free space: the old gaps, and everything behind the new end."""

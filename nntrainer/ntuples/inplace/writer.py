@@ -98,7 +98,7 @@ class InPlaceWriter:
         try:
             with self._file as file:
                 if kind is None:
-                    file.commit(undo)
+                    file.commit(undo, durable=self.replace)
             if kind is None:
                 self._verify()
                 if self.replace:
