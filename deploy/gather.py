@@ -19,7 +19,7 @@ from deploy.backends.base import Batch
 from deploy.errors import GatherError
 from deploy.runs import Run
 from nntrainer.config.parts import RECORDS
-from nntrainer.files import now, sha256, write_json, write_text
+from nntrainer.files import now, read_json, sha256, write_json, write_text
 
 UNFINISHED = ".gathering"
 """File in a directory that is being filled; it holds the manifest's digest."""
@@ -77,7 +77,7 @@ def gather(run: Run, to: Path | None = None) -> Gathered:
     if to is None or to.resolve() == run.path.resolve():
         _refuse(run, [wrong for entry in entries if (wrong := entry.wrong_in(run.path))])
         return Gathered(run.path, len(entries), total, 0)
-    _claim(to, text)
+    _claim(to, text, run)
     missing = [entry for entry in entries if entry.wrong_in(to)]
     _refuse(run, [wrong for entry in missing if (wrong := _copy(entry, run.path, to))])
     for name in ("config.yaml", "run.json", "deploy.json"):
@@ -143,23 +143,33 @@ def _manifest(run: Run) -> tuple[str, list[_Entry]]:
     return text, entries
 
 
-def _claim(to: Path, manifest: str) -> None:
-    """Take a directory for one run: nothing else in it is ever overwritten."""
+def _claim(to: Path, manifest: str, run: Run) -> None:
+    """Take a directory for one run: nothing else in it is ever overwritten.
+
+    A run of which something was made again later, such as its report, is gathered into the same directory.
+    """
     mine = hashlib.sha256(manifest.encode()).hexdigest()
     marker, there = to / UNFINISHED, to / MANIFEST
     if to.exists() and not to.is_dir():
         raise GatherError(f"--to {to}: this is not a directory")
     if marker.exists():
-        free = marker.read_text(encoding="utf-8").strip() == mine
+        free = marker.read_text(encoding="utf-8").strip() == mine or _holds(to, run)
     elif there.exists():
-        free = there.read_text(encoding="utf-8") == manifest
+        free = there.read_text(encoding="utf-8") == manifest or _holds(to, run)
     else:
         free = not to.exists() or all(path.suffix == ".part" for path in to.iterdir())
     if not free:
         raise GatherError(f"--to {to}: this directory holds something else; give a new or empty one")
-    if not there.exists():
+    if not there.exists() or there.read_text(encoding="utf-8") != manifest:
         to.mkdir(parents=True, exist_ok=True)
         write_text(marker, mine + "\n")
+        there.unlink(missing_ok=True)
+
+
+def _holds(to: Path, run: Run) -> bool:
+    """Say whether a gathered directory is of this run: of the same submission."""
+    theirs, ours = read_json(to / "deploy.json"), run.read("deploy.json")
+    return bool(ours) and all(theirs.get(key) == ours.get(key) for key in ("submitted", "plan", "jobs"))
 
 
 def _copy(entry: _Entry, source: Path, to: Path) -> str | None:

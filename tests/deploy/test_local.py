@@ -555,6 +555,20 @@ def test_gather_never_overwrites_something_else(root: Path, tmp_path: Path) -> N
         gather(finished(root, {"metrics.json": b"[1]"}, name="second"), other)
 
 
+def test_a_run_of_which_something_was_made_again_is_gathered_again(root: Path, tmp_path: Path) -> None:
+    run, to = finished(root, FILES), tmp_path / "results"
+    gather(run, to)
+    (run.path / "report.html").write_text("the report")
+    manifest = json.loads((run.path / "manifest.json").read_text())
+    digest = hashlib.sha256(b"the report").hexdigest()
+    manifest["files"].append({"path": "report.html", "size": 10, "sha256": digest})
+    (run.path / "manifest.json").write_text(json.dumps(manifest))
+    assert gather(run, to).copied == 1
+    assert tree(to)["report.html"] == b"the report"
+    assert (to / "manifest.json").read_bytes() == (run.path / "manifest.json").read_bytes()
+    assert not (to / ".gathering").exists()
+
+
 def test_gather_of_a_damaged_run_is_no_success_and_goes_on_later(root: Path, tmp_path: Path) -> None:
     run, to = finished(root, FILES), tmp_path / "results"
     (run.path / "empty").unlink()
