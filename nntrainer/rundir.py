@@ -13,7 +13,7 @@ from typing import Any
 from nntrainer.config import Config
 from nntrainer.config.models import digest
 from nntrainer.config.parts import RECORDS
-from nntrainer.errors import RunError
+from nntrainer.errors import RunError, nearest
 from nntrainer.files import expand, now, sha256, write_json, write_text
 
 NO_RESULTS = {"manifest.json", "run.json", "deploy.json", ".lock", "logs", "rendered", RECORDS, "datasets", "ntuples"}
@@ -149,6 +149,11 @@ class RunDir:
         """Write ``manifest.json``: path, size and SHA-256 of every result."""
         write_json(self.manifest, {"created": now(), "files": self.results()})
 
+    def list_results(self) -> None:
+        """Write the manifest again where there is one: that of a finished run lists all results."""
+        if self.manifest.exists():
+            self.write_manifest()
+
     def renew(self, name: str) -> None:
         """Note in the manifest and in the records of parts that a result they list was made anew since.
 
@@ -161,6 +166,31 @@ class RunDir:
             files = listed.get("files", [])
             if any(each["path"] == name and each != entry for each in files):
                 write_json(path, {**listed, "files": [entry if each["path"] == name else each for each in files]})
+
+
+def config_file(path: Path) -> Path:
+    """Return the configuration of a run directory.
+
+    Args:
+        path: the directory.
+
+    Returns:
+        Its ``config.yaml``.
+
+    Raises:
+        RunError: it is not a run directory; the latest one in it or the nearest name is told.
+    """
+    file = path / "config.yaml"
+    if file.is_file():
+        return file
+    inside = sorted(each.parent for each in path.glob("*/config.yaml"))
+    beside = [each.name for each in path.parent.iterdir() if each.is_dir()] if path.parent.is_dir() else []
+    what = "is a file" if path.is_file() else "has no config.yaml" if path.is_dir() else "does not exist"
+    hint = f" The latest run in it is {inside[-1]}." if inside else nearest(path.name, beside)
+    raise RunError(
+        f"{path} is not a run directory: it {what}; give the directory of a run, such as "
+        f"runs/<name>/<time>-<digest>, which `nntrainer run` names.{hint}"
+    )
 
 
 def run_digest(config: Config) -> str:

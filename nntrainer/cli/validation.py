@@ -85,13 +85,11 @@ def validate(
 
 def _found(where: Path, overrides: list[str] | None, run_dir: Path | None) -> tuple[Config, RunDir | None]:
     """Return the configuration, and the run directory that is named."""
-    from nntrainer.rundir import RunDir
+    from nntrainer.rundir import RunDir, config_file
 
     if not where.is_dir():
         return load(where, overrides), RunDir(run_dir) if run_dir is not None else None
-    file = where / "config.yaml"
-    if not file.is_file():
-        raise NNTrainerError(f"{where}: this is no run directory, it has no config.yaml; give one, or a configuration")
+    file = config_file(where)
     if run_dir is not None or overrides:
         raise NNTrainerError(f"{where} is a run directory, whose configuration is fixed; leave out --run-dir and --set")
     return load(file, None), RunDir(where)

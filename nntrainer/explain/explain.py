@@ -16,7 +16,7 @@ from nntrainer.config.models import digest
 from nntrainer.config.parts import dataset_path
 from nntrainer.config.registry import EXPLAINERS, ExplainerOptions
 from nntrainer.dataset.conversion import convert
-from nntrainer.errors import ExplainError, MissingDependencyError, RunError
+from nntrainer.errors import ExplainError, MissingDependencyError
 from nntrainer.evaluation.figures import configured_dataset, style_of
 from nntrainer.evaluation.weighted import plain
 from nntrainer.explain import store
@@ -31,7 +31,7 @@ from nntrainer.plots import explain as plots
 from nntrainer.plots.save import save
 from nntrainer.progress import Progress, silent
 from nntrainer.provenance import provenance
-from nntrainer.rundir import RunDir
+from nntrainer.rundir import RunDir, config_file
 
 ALL = "all"
 PLOTS = "Explain"
@@ -136,8 +136,7 @@ def explain(
         for method in chosen:
             found.append(_one(method, subject, sample, run, same, seconds, force, progress))
         compared, shared = _compare(run, subject(0).title, same, sample)
-        if run.manifest.exists():  # it lists all results of a finished run
-            run.write_manifest()
+        run.list_results()
     return Report(run, subject(0).title, tuple(found), refused, shared, compared)
 
 
@@ -153,14 +152,7 @@ def open_run(path: Path) -> tuple[RunDir, Config]:
     Raises:
         RunError: it is not one.
     """
-    config_file = path / "config.yaml"
-    if not config_file.is_file():
-        what = "is a file" if path.is_file() else "has no config.yaml" if path.is_dir() else "does not exist"
-        raise RunError(
-            f"{path} is not a run directory: it {what}; give the directory of a run, such as "
-            "runs/<name>/<time>-<digest>, which `nntrainer run` names"
-        )
-    return RunDir(path), load_config(config_file, environment={})
+    return RunDir(path), load_config(config_file(path), environment={})
 
 
 def select(

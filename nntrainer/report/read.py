@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from nntrainer.config.parts import RECORDS
-from nntrainer.errors import RunError, nearest
+from nntrainer.errors import RunError
+from nntrainer.rundir import config_file
 
 KNOWN = ("run.json", "metrics.json", "manifest.json", "deploy.json", "alpha_scan.json")
 """JSON files that have places of their own on the page."""
@@ -93,16 +94,12 @@ def read_run(path: Path) -> Run:
         RunError: it is not a run directory, or a file in it is damaged.
     """
     path = Path(path)
-    if not (path / "config.yaml").is_file():
-        near = nearest(path.name, (each.name for each in path.parent.iterdir())) if path.parent.is_dir() else ""
-        inside = sorted(each.parent for each in path.glob("*/config.yaml")) if path.is_dir() else []
-        hint = f"; the latest run in it is {inside[-1]}" if inside else "." + near
-        raise RunError(f"{path}: this is not a run directory, there is no config.yaml in it{hint}")
+    config = config_file(path)
     records = [_json(path / "run.json"), *(_json(each) for each in sorted((path / RECORDS).glob("*.json")))]
     folds = sorted((path / "training").glob("fold[0-9]*/training.json"))
     return Run(
         path,
-        _yaml(path / "config.yaml"),
+        _yaml(config),
         tuple(sorted((each for each in records if each), key=lambda each: str(each.get("started", "")))),
         _json(path / "metrics.json"),
         {int(each.parent.name.removeprefix("fold")): _json(each) for each in folds},

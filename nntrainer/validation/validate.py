@@ -128,6 +128,8 @@ def validate(
     for base, sides in groups.items():
         title = _UNSAFE.sub("_", name or f"{first.name}-vs-{base}").strip("_") or "comparison"
         done.append(_group(work, sides, title, place, events))
+    if output is None:
+        place.list_results()
     return done
 
 

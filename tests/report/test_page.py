@@ -159,7 +159,7 @@ def test_the_page_made_again_is_still_what_the_manifest_says(finished_run: Path,
 def test_what_is_wrong_is_said(rich_run: Path, finished_run: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="give --output"):
         report([rich_run, finished_run])
-    with pytest.raises(RunError, match=r"not a run directory.*the latest run in it is"):
+    with pytest.raises(RunError, match=r"not a run directory.*The latest run in it is"):
         report([rich_run.parent])
     with pytest.raises(RunError, match="not a run directory"):
         report([tmp_path / "nothing"])

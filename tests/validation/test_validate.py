@@ -105,6 +105,11 @@ def test_plots_are_there_and_those_of_the_training_stay(place: Path, found: dict
     assert any(name.startswith("inputs_feature1_") for name in names)
 
 
+def test_the_manifest_of_a_finished_run_lists_the_results(place: Path, found: dict) -> None:
+    listed = {each["path"] for each in json.loads((place / "run/manifest.json").read_text())["files"]}
+    assert {str(path.relative_to(place / "run")) for path in place.glob("run/validation/*.json")} <= listed
+
+
 def test_a_tree_beside_itself_scores_the_same(place: Path, config: Config) -> None:
     from nntrainer.validation.stability import compare, models_of, scored
 
@@ -236,7 +241,10 @@ def test_a_run_directory_without_a_training(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     RunDir(tmp_path / "run").claim(load_config(place / "c.yaml", environment={}))
-    for folder, words in ((tmp_path / "run", "the network is not trained"), (tmp_path, "this is no run directory")):
+    for folder, words in (
+        (tmp_path / "run", "the network is not trained"),
+        (tmp_path, "is not a run directory: it has no config.yaml"),
+    ):
         monkeypatch.setattr(sys, "argv", ["nntrainer", "validate", str(folder), *PAIR])
         with pytest.raises(SystemExit) as exit_:
             main()
