@@ -152,7 +152,8 @@ def open_run(path: Path) -> tuple[RunDir, Config]:
     Raises:
         RunError: it is not one.
     """
-    return RunDir(path), load_config(config_file(path), environment={})
+    config = load_config(config_file(path), environment={})
+    return RunDir(path), config
 
 
 def select(
