@@ -17,7 +17,13 @@ FILES = sorted((Path(__file__).parents[2] / "configs/examples").glob("*.yaml"))
 EXAMPLES = [path for path in FILES if path.stem not in OWN_NTUPLES]
 TWO_WORKERS = {"deep_sets", "particle_transformer", "reconstruction"}
 """A set, pairs of objects and several tasks: trained by two real Horovod workers."""
-SMALL = ["training.epochs=1", "training.batch_size=64", "training.tensorboard=false", "evaluation.bootstrap=2"]
+SMALL = [
+    "training.epochs=1",
+    "training.batch_size=64",
+    "training.threads=1",
+    "training.tensorboard=false",
+    "evaluation.bootstrap=2",
+]
 STAGES = ["convert", "train", "evaluate", "export", "inject"]
 """All but the plots of the inputs, which take the longest and know no networks."""
 
@@ -28,7 +34,9 @@ def test_an_example_runs(path: Path, toy_files: list[Path], tmp_path: Path, monk
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo/ntuples").symlink_to(toy_files[0].parent)
     workers = 2 if path.stem in TWO_WORKERS else 1
-    config = load_config(path, [*SMALL, f"training.workers={workers}"], environment={})
+    # Two workers train one network and not one a fold: starting them takes most of the time.
+    split = ["preparation.folds=null", "preparation.fractions={}"] if workers > 1 else []
+    config = load_config(path, [*SMALL, f"training.workers={workers}", *split], environment={})
     assert all(sample.entries for sample in check_data(config))
     done = run(config, stages=STAGES)
     assert [stage.name for stage in done.stages][-1] == "inject"
