@@ -20,7 +20,7 @@ class LocalSource(Source):
 
     Args:
         file_path: the file.
-        options: what uproot gives to any source; nothing is needed here.
+        **options: what uproot gives to any source; nothing is needed here.
     """
 
     def __init__(self, file_path: str, **options: Any) -> None:
