@@ -6,7 +6,8 @@ import glob
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,29 @@ from typing import Any
 from nntrainer.errors import InputError, nearest
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file aside and rename it, so that a reader never sees half of it."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+@contextmanager
+def aside(path: Path, *, shared: bool = False) -> Iterator[Path]:
+    """Write a file aside and rename it at the end, so that nobody ever sees half of it.
+
+    Args:
+        path: the file.
+        shared: several processes may write it; the last one wins.
+
+    Yields:
+        Where to write. If anything goes wrong it is removed, and the file stays what it was.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part" if shared else f"{path.name}.part")
     try:
-        part.write_text(text, encoding="utf-8")
+        yield part
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file aside and rename it."""
+    with aside(path, shared=True) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:

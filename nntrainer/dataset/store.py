@@ -23,6 +23,7 @@ import numpy as np
 from nntrainer.dataset.deflate import deflated, shuffled
 from nntrainer.dataset.schema import Field, ObjectSchema, Schema
 from nntrainer.errors import StoreError, nearest, one_of
+from nntrainer.files import aside
 from nntrainer.threads import pool
 
 FORMAT_VERSION = 1
@@ -163,11 +164,14 @@ def add_table(
     Raises:
         StoreError: there are not as many rows as events, or the file cannot be written.
     """
-    part = path.with_name(f"{path.name}.{name}-{os.getpid()}.part")
     dtype = np.dtype([(field.name, field.dtype) for field in fields])
     told = {field.name: {"unit": field.unit, "description": field.description} for field in fields}
     try:
-        with open_store(path) as store, h5py.File(part, "w", libver=LIBVER, locking=False) as new:
+        with (
+            aside(path, shared=True) as part,
+            open_store(path) as store,
+            h5py.File(part, "w", libver=LIBVER, locking=False) as new,
+        ):
             old = store._file
             for key, value in old.attrs.items():
                 new.attrs[key] = value
@@ -190,12 +194,9 @@ def add_table(
                 start += len(piece)
             if start != store.events:
                 raise StoreError(f"{path}: {start:,} rows of '{name}' for {store.events:,} events")
-        os.replace(part, path)
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0][:120]
         raise StoreError(f"{path}: cannot be written: {reason}") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 class _Table:

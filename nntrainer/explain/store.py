@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from nntrainer.evaluation.weighted import plain
 from nntrainer.explain.attribution import Attribution, Found, Importance
 from nntrainer.explain.sample import Sample
-from nntrainer.files import write_json
+from nntrainer.files import aside, write_json
 
 FOLDER = "explain"
 
@@ -28,32 +27,27 @@ def write_events(path: Path, found: Found, sample: Sample, title: str) -> None:
     """
     import h5py
 
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with h5py.File(part, "w") as file:
-            file.attrs["method"], file.attrs["explainer"], file.attrs["target"] = found.method, found.explainer, title
-            of_event = {
-                "eventNumber": sample.event_number,
-                "label": sample.label,
-                "weight": sample.weight,
-                "fold": sample.fold,
-            }
-            if isinstance(found, Attribution):
-                of_event |= {"base": found.base, "output": found.output}
-            for name, array in of_event.items():
-                file[name] = array
-            for name, array in found.arrays.items():
-                file[f"arrays/{name}"] = array
-            for name, array in sample.inputs.items():
-                file[f"inputs/{name}"] = array
-                if isinstance(found, Attribution) and name in found.values:
-                    file[f"values/{name}"] = found.values[name]
-            for name in sample.columns.inputs:
-                features = sample.columns.events if name == "events" else sample.columns.objects[name]
-                file[f"inputs/{name}"].attrs["features"] = list(features)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with aside(path, shared=True) as part, h5py.File(part, "w") as file:
+        file.attrs["method"], file.attrs["explainer"], file.attrs["target"] = found.method, found.explainer, title
+        of_event = {
+            "eventNumber": sample.event_number,
+            "label": sample.label,
+            "weight": sample.weight,
+            "fold": sample.fold,
+        }
+        if isinstance(found, Attribution):
+            of_event |= {"base": found.base, "output": found.output}
+        for name, array in of_event.items():
+            file[name] = array
+        for name, array in found.arrays.items():
+            file[f"arrays/{name}"] = array
+        for name, array in sample.inputs.items():
+            file[f"inputs/{name}"] = array
+            if isinstance(found, Attribution) and name in found.values:
+                file[f"values/{name}"] = found.values[name]
+        for name in sample.columns.inputs:
+            features = sample.columns.events if name == "events" else sample.columns.objects[name]
+            file[f"inputs/{name}"].attrs["features"] = list(features)
 
 
 def write_importances(path: Path, levels: Mapping[str, Importance], **facts: Any) -> None:

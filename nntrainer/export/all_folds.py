@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from nntrainer.dataset.inputs import ALL_FOLDS, EVENT_NUMBER, METADATA_KEY, Inputs
 from nntrainer.dataset.split import fold_of
 from nntrainer.errors import ExportError
-from nntrainer.files import write_text
+from nntrainer.files import aside, write_text
 
 FILE = "allfolds.onnx"
 TOPCPTOOLKIT = "topcptoolkit.yaml"
@@ -205,15 +204,11 @@ def write(folder: Path, k: int, inputs: Inputs, tolerance: float) -> tuple[Path,
 
     paths = [folder / f"fold{fold}.onnx" for fold in range(k)]
     path = folder / FILE
-    part = path.with_name(path.name + ".part")
-    try:
+    with aside(path) as part:
         part.write_bytes(join([onnx.load(str(each)) for each in paths]).SerializeToString())
         difference = _difference(part, paths, inputs)
         if not difference <= tolerance:
             raise ExportError(f"{path}: differs by {difference:.2e} from the files of the folds; it was not written")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
     return path, difference
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from nntrainer.dataset.store import open_store
 from nntrainer.errors import ExportError, MissingDependencyError
 from nntrainer.export import all_folds
 from nntrainer.export.parity import largest_difference
-from nntrainer.files import write_json
+from nntrainer.files import aside, write_json
 from nntrainer.networks.heads import outputs
 from nntrainer.networks.model import load_model, named
 from nntrainer.progress import Progress, silent
@@ -112,26 +111,20 @@ def _export_fold(config: Config, run: RunDir, fold: int, dataset: Dataset) -> Ex
         raise ExportError(f"{source}: fold {fold} is not trained yet; `nntrainer train` trains it")
     model = load_model(source, config.model)
     onnx, keras = run.models / f"fold{fold}.onnx", run.models / f"fold{fold}.keras"
-    parts = {path: path.with_name(path.name + ".part") for path in (keras, onnx)}
     proto = to_onnx(model)
     entry = proto.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, json.dumps(metadata(config, fold, dataset))
-    try:
-        parts[onnx].write_bytes(proto.SerializeToString())
-        shutil.copyfile(source, parts[keras])
+    with aside(onnx) as onnx_part, aside(keras) as keras_part:
+        onnx_part.write_bytes(proto.SerializeToString())
+        shutil.copyfile(source, keras_part)
         events = parity_events(config, fold, dataset)
-        difference = largest_difference(model, parts[onnx], events, config.export.batch_sizes)
+        difference = largest_difference(model, onnx_part, events, config.export.batch_sizes)
         if not difference <= config.export.tolerance:
             raise ExportError(
                 f"{onnx}: ONNX Runtime and Keras differ by {difference:.2e} on the same events, and "
                 f"export.tolerance is {config.export.tolerance:.2e}; nothing was exported"
             )
         (run.models / all_folds.FILE).unlink(missing_ok=True)  # it holds the model that goes now
-        for path, part in parts.items():
-            os.replace(part, path)
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
     return Exported(fold, onnx, difference, onnx.stat().st_size, time.monotonic() - started)
 
 

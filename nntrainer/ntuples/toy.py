@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nntrainer.errors import InputError, nearest, one_of
+from nntrainer.files import aside
 from nntrainer.ntuples.toy_branches import BLOCK, Columns, draw_block, extra_branches
 from nntrainer.ntuples.toy_physics import BRANCHING, PROCESSES, process_of
 from nntrainer.progress import Progress, silent
@@ -211,22 +212,17 @@ def _write(
     """Write one file with a tree a stream, aside first."""
     import uproot
 
-    part = path.with_name(path.name + ".part")
-    try:
-        with uproot.recreate(part, compression=uproot.LZ4(1)) as file:
-            for name, stream in streams.items():
-                tree = None
-                for start in range(0, entries, chunk):
-                    columns = stream.take(min(chunk, entries - start))
-                    if tree is None:
-                        tree = file.mktree(name, {branch: _branch_type(x) for branch, x in columns.items()})
-                    tree.extend(columns)
-                    progress.advance(len(columns["eventNumber"]))
-            if extras:
-                file["cutflow"] = (np.array([entries, entries], float), np.array([0.0, 1.0, 2.0]))
-        part.rename(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with aside(path) as part, uproot.recreate(part, compression=uproot.LZ4(1)) as file:
+        for name, stream in streams.items():
+            tree = None
+            for start in range(0, entries, chunk):
+                columns = stream.take(min(chunk, entries - start))
+                if tree is None:
+                    tree = file.mktree(name, {branch: _branch_type(x) for branch, x in columns.items()})
+                tree.extend(columns)
+                progress.advance(len(columns["eventNumber"]))
+        if extras:
+            file["cutflow"] = (np.array([entries, entries], float), np.array([0.0, 1.0, 2.0]))
 
 
 def _branch_type(values: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 
+from nntrainer.files import aside
 from nntrainer.plots import style
 
 if TYPE_CHECKING:
@@ -38,13 +39,8 @@ def save(figure: Figure, path: str | Path) -> list[Path]:
     try:
         for kind in kinds:
             final = path.with_name(f"{path.name}.{kind}")
-            part = path.with_name(f"{path.name}.{kind}.part")
-            try:
-                with style.context():
-                    figure.savefig(part, format=kind, **FORMATS[kind])
-                part.replace(final)
-            finally:
-                part.unlink(missing_ok=True)
+            with style.context(), aside(final) as part:
+                figure.savefig(part, format=kind, **FORMATS[kind])
             written.append(final)
             figure.set_layout_engine("none")  # the first kind has found the places; the others keep them
     finally:

@@ -27,10 +27,11 @@ def augmented(config: Config, **change: object) -> Config:
     return Config.model_validate({**given, **change})
 
 
+@pytest.mark.parametrize("batches", [{"batch_size": 32}, {"batch_size": 16, "accumulate": 2}], ids=str)
 def test_a_seed_gives_one_result_also_after_a_stop(
-    make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    batches: dict[str, int], make_config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = make_config(model={"name": "dense", "layers": [8]}, batch_size=32)
+    plain = make_config(model={"name": "dense", "layers": [8]}, epochs=2, **batches)
     config = augmented(plain)
     sums = [train(config, RunDir(tmp_path / name), folds=[0])[0].weights_sha256 for name in ("a", "b")]
     assert sums[0] == sums[1]
