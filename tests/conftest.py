@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import hypothesis
 import numpy as np
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("nntrainer", deadline=None)
+hypothesis.settings.load_profile("nntrainer")
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "root"

@@ -43,7 +43,7 @@ def test_as_the_filters_do(tmp_path: Path, n: int) -> None:
     assert zlib.decompress(deflated(rows)) == rows.tobytes()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.binary(min_size=1, max_size=3), min_size=1, max_size=8), st.integers(1, 5000))
 def test_any_bytes(patterns: list[bytes], length: int) -> None:
     """Rows that shrink and rows that do not, in any order."""
