@@ -19,7 +19,8 @@ from nntrainer.rundir import RunDir
 Kind = Literal["class", "assignment", "regression"]
 CHOSEN = "chosen"
 """Beside the inputs of an event whose assignment is explained: the number of the candidate that is chosen."""
-BATCH = 1024
+BATCH = 256
+"""Events at a time: derivatives of pairs of objects, for instance, then stay in the processor's cache."""
 
 
 class Subject:

@@ -19,12 +19,14 @@ from nntrainer.explain.subject import Subject
 from nntrainer.progress import Progress
 
 BATCH = 64
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(4)
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(2)
 NODES, WEIGHTS = (1 + NODES) / 2, WEIGHTS / 2
 """Points of a piece of the line from 0 to 1, and their weights (Gauss and Legendre)."""
 POWER = 3
 """The first pieces end at (k/n)³: on the baseline all objects of a collection lie upon one another, and logarithms of
 distances, which some networks take of pairs, change fastest beside it."""
+SHARE = 1.6
+"""Pieces lack in both directions, so that each may lack so much more than its part of the tolerance."""
 HALVINGS = 12
 """How often a piece is halved, at most."""
 MOST = 1024
@@ -42,7 +44,7 @@ class IntegratedGradients(ExplainerOptions):
     """
 
     name: Literal["integrated_gradients"] = "integrated_gradients"
-    pieces: PositiveInt = Field(8, description="Pieces of the line to begin with, of four points each.")
+    pieces: PositiveInt = Field(12, description="Pieces of the line to begin with, of two points each.")
     tolerance: PositiveFloat = Field(
         0.01,
         description="What contributions may lack, relative to the change of the output or a tenth of its mean.",
@@ -123,7 +125,7 @@ class _Lines:
     def integrate(self, pieces: int, tolerance: float) -> None:
         """Fill ``total``: halve pieces on which contributions lack more than their share of the tolerance."""
         change = np.abs(self.output - self.base)
-        allowed = tolerance * np.maximum(change, 0.1 * change.mean()) / pieces
+        allowed = SHARE * tolerance * np.maximum(change, 0.1 * change.mean()) / pieces
         waiting = self._first(pieces)
         for halving in range(HALVINGS + 1):
             contribution = self._contributions(waiting)
