@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
@@ -15,12 +16,15 @@ from nntrainer.networks.candidates import candidates
 from nntrainer.networks.heads import CANDIDATES, STANDARDISED
 from nntrainer.networks.model import SCORES, load_model
 from nntrainer.rundir import RunDir
+from nntrainer.threads import cores
 
 Kind = Literal["class", "assignment", "regression"]
 CHOSEN = "chosen"
 """Beside the inputs of an event whose assignment is explained: the number of the candidate that is chosen."""
 BATCH = 256
-"""Events at a time: derivatives of pairs of objects, for instance, then stay in the processor's cache."""
+"""Events in a batch: derivatives of pairs of objects, for instance, then stay in the processor's cache."""
+AT_A_TIME = 4
+"""Batches at a time, at most: operations on one of them are too small to keep all cores busy."""
 
 
 class Subject:
@@ -147,15 +151,19 @@ class Subject:
         return output, tape.gradient(output, watched, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
     def _batched(self, name: str, function: Callable[..., Any], inputs: Inputs) -> Any:
-        """Yield what a function of tensors gives, batch by batch; it is traced once."""
+        """Yield what a function of tensors gives, batch by batch, several at a time; it is traced once."""
         import tensorflow as tf
 
         keys = [*self._inputs, *([CHOSEN] if self.kind == "assignment" and name != "choice" else [])]
         if name not in self._calls:
             spec = {key: tf.TensorSpec((None, *inputs[key].shape[1:]), inputs[key].dtype) for key in keys}
             self._calls[name] = tf.function(function, input_signature=[spec])
-        for start in range(0, len(inputs[keys[0]]), BATCH):
-            yield self._calls[name]({key: tf.constant(inputs[key][start : start + BATCH]) for key in keys})
+
+        def call(start: int) -> Any:
+            return self._calls[name]({key: tf.constant(inputs[key][start : start + BATCH]) for key in keys})
+
+        with ThreadPoolExecutor(min(cores(), AT_A_TIME)) as pool:
+            yield from pool.map(call, range(0, len(inputs[keys[0]]), BATCH))
 
 
 def explained(config: Config, label: str | None = None) -> tuple[Kind, str]:

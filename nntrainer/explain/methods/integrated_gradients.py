@@ -14,19 +14,21 @@ from nntrainer.explain.attribution import Attribution
 from nntrainer.explain.baseline import mean_event
 from nntrainer.explain.batches import batches
 from nntrainer.explain.sample import Columns, Sample, valid_of
-from nntrainer.explain.subject import BATCH as ROWS
 from nntrainer.explain.subject import Subject
 from nntrainer.progress import Progress
 
 BATCH = 64
+ROWS = 8192
+"""Points whose derivatives are held at a time."""
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(2)
 NODES, WEIGHTS = (1 + NODES) / 2, WEIGHTS / 2
 """Points of a piece of the line from 0 to 1, and their weights (Gauss and Legendre)."""
 POWER = 3
 """The first pieces end at (k/n)³: on the baseline all objects of a collection lie upon one another, and logarithms of
 distances, which some networks take of pairs, change fastest beside it."""
-SHARE = 1.6
-"""Pieces lack in both directions, so that each may lack so much more than its part of the tolerance."""
+SHARE = 4.0
+"""Pieces lack in both directions, and most of them little: each may lack so much more than its part of the
+tolerance."""
 HALVINGS = 12
 """How often a piece is halved, at most."""
 MOST = 1024
@@ -44,7 +46,7 @@ class IntegratedGradients(ExplainerOptions):
     """
 
     name: Literal["integrated_gradients"] = "integrated_gradients"
-    pieces: PositiveInt = Field(12, description="Pieces of the line to begin with, of two points each.")
+    pieces: PositiveInt = Field(24, description="Pieces of the line to begin with, of two points each.")
     tolerance: PositiveFloat = Field(
         0.01,
         description="What contributions may lack, relative to the change of the output or a tenth of its mean.",
