@@ -69,7 +69,8 @@ def row(compression: str, events: int, repeats: int, folder: Path, rivals: Seque
         "ours": timed(ours),
         "floor": floor(file, ours(), folder / "floor.h5"),
     }
-    missing, running = {}, []
+    missing: dict[str, str] = {}
+    running: list[Rival] = []
     given = {"file": file, "tree": TREE, "flat": FLAT_BRANCHES, "jagged": JAGGED, "slots": SLOTS, "events": events}
     for name in rivals:
         script, options = RIVALS[name]

@@ -62,7 +62,7 @@ def finished_run(config: Path, runs: Path, site: str, name: str) -> Path:
     from deploy.jobs import JobHandle
     from nntrainer.files import now
 
-    loaded, batch = _batch(config, site, None, name, None, runs)
+    loaded, batch = _batch(config, site, None, name, None, runs, tune=False, jobs=None)
     rendered = backend_named(batch.site.backend).render(batch)
     run = directories.create(batch.run, loaded, batch.site, batch.jobs, rendered, batch.sources)
     run.update(jobs=[JobHandle("run", "1", now(), {"schedd": "schedd"}).as_dict()])
@@ -100,7 +100,7 @@ def local_run(config: Path, runs: Path, name: str) -> Path:
     from deploy.jobs import JobHandle
     from nntrainer.files import now
 
-    loaded, batch = _batch(config, "local", None, name, None, runs)
+    loaded, batch = _batch(config, "local", None, name, None, runs, tune=False, jobs=None)
     run = directories.create(batch.run, loaded, batch.site, batch.jobs, {}, batch.sources)
     run.update(jobs=[JobHandle("run", "999999", now(), {"host": "elsewhere", "started": "0"}).as_dict()])
     stages = {each: {"state": "done", "seconds": 1.0, "detail": "", "outputs": []} for each in ("convert", "train")}

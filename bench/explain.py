@@ -101,7 +101,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
                 fewer = "" if one["events"] == results[name]["events"] else f" ({one['events']:,} events)"
                 cells.append(f"{one['seconds']:.0f} s{fewer}")
         lines.append(f"| `{method}` | {' | '.join(cells)} |")
-    about = next(reversed(results.values()))
+    about = list(results.values())[-1]
     where = about["machine"]
     return "\n".join(lines) + (
         f"\n\n{about['events']:,} events; each network with its default options, two folds, {about['epochs']} epochs "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from bench.measure import Contender, Rival, RivalMissing, Row, interleaved, timed
 from bench.ntuples import FLAT, JAGGED, TREE, models, ntuple, told
@@ -18,7 +19,7 @@ BATCH = 4096
 
 def rows(quick: bool) -> list[Row]:
     """Measure adding scores to a copy of the file, and writing them as a friend."""
-    from nntrainer.inject.inject import MODES, inject
+    from nntrainer.inject.inject import inject
 
     events, repeats = (100_000, 2) if quick else (2_000_000, 3)
     file, networks = ntuple(events, "zlib", OTHERS), models()
@@ -33,8 +34,12 @@ def rows(quick: bool) -> list[Row]:
 
             return removing(timed(work), folder / mode)
 
-        contenders = {mode: ours(mode) for mode in ("inplace", "friend") if mode in MODES}
-        contenders |= {"copy": copy(file, folder / "copy.root"), "score": read_and_score(file, networks[0])}
+        contenders: dict[str, Contender] = {
+            "inplace": ours("inplace"),
+            "friend": ours("friend"),
+            "copy": copy(file, folder / "copy.root"),
+            "score": read_and_score(file, networks[0]),
+        }
         given = {"file": file, "tree": TREE, "features": FLAT, "counters": ["njet"], "model": networks[0]}
         missing = {}
         try:
@@ -48,35 +53,23 @@ def rows(quick: bool) -> list[Row]:
                 rival.close()
     work = f"{events:,} events, 60 features, {BRANCHES}-branch ntuple"
     scripts = {SCRIPT: samples[SCRIPT]} if SCRIPT in samples else {}
-    made = []
-    if "inplace" in samples:
-        both = [copied + scored for copied, scored in zip(samples["copy"], samples["score"], strict=True)]
-        made.append(
-            Row(
-                f"inject into a copy, {work}",
-                samples["inplace"],
-                both,
-                scripts,
-                missing=missing,
-                at_most=1.3,
-                at_least={SCRIPT: 10.0},
-                note="the floor is a copy of the file, uproot reading the 60 features in one thread, and ONNX Runtime "
-                f"with its own threads on batches of {BATCH}, one after the other",
-            )
-        )
-    made.append(
+    both = [copied + scored for copied, scored in zip(samples["copy"], samples["score"], strict=True)]
+    wanted: dict[str, Any] = {"missing": missing, "at_most": 1.3, "at_least": {SCRIPT: 10.0}}
+    floor = (
+        "the floor is a copy of the file, uproot reading the 60 features in one thread, and ONNX Runtime with its own "
+        f"threads on batches of {BATCH}, one after the other"
+    )
+    return [
+        Row(f"inject into a copy, {work}", samples["inplace"], both, scripts, **wanted, note=floor),
         Row(
             f"inject as a friend, {work}",
             samples["friend"],
             samples["score"],
             scripts,
-            missing=missing,
-            at_most=1.3,
-            at_least={SCRIPT: 10.0},
+            **wanted,
             note="the floor is the same without the copy",
-        )
-    )
-    return made
+        ),
+    ]
 
 
 def copy(file: Path, target: Path) -> Contender:

@@ -35,7 +35,7 @@ ONNX_BATCH = 1024
 def objects() -> dict[str, Any]:
     """Return the collections that every network sees."""
 
-    def kinematics(prefix: str, *more: str) -> dict[str, Any]:
+    def kinematics(prefix: str, *more: Any) -> dict[str, Any]:
         names = {key: f"{prefix}_{key}" for key in ("pt", "eta", "phi", "e")}
         features = [{"name": name, "unit": "MeV" if key in ("pt", "e") else ""} for key, name in names.items()]
         logarithms = [{"name": f"log_{key}", "expression": f"log({names[key]})"} for key in ("pt", "e")]
@@ -166,7 +166,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
         rows.append((mean, f"| `{name}` | {text} | {rate:,.0f} events/s |"))
     lines += [text for _, text in sorted(rows, reverse=True)]
     error = max(each["auc_error"] for found in results.values() for each in found["runs"].values())
-    about = next(reversed(results.values()))
+    about = list(results.values())[-1]
     where = about["machine"]
     return "\n".join(lines) + (
         f"\n\n{about['events']:,} events a class, 60 % of them to train on, {about['epochs']} epochs; every network "

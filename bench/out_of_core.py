@@ -26,7 +26,7 @@ def rows(quick: bool) -> list[Row]:
     here = Path(sys.executable)
     folder = samples(events)
     memory = 32 if quick else MEMORY_MIB
-    ways = {
+    ways: dict[str, tuple[str, *tuple[int, ...]]] = {
         "ours": ("ours", memory),
         "in memory": ("ours", PLENTY_MIB),
         GENERATOR: ("keras_generator",),

@@ -15,7 +15,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -134,7 +134,7 @@ def ratio(row: Mapping[str, Any], name: str, wanted: str) -> str:
     return f"{text} ({wanted})" if wanted else text
 
 
-def table(rows: list[Mapping[str, Any]]) -> str:
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the table of some rows."""
     lines = [
         "| work | ours | floor | ours ÷ floor | rival | its time | rival ÷ ours |",
