@@ -26,11 +26,11 @@ NODES, WEIGHTS = (1 + NODES) / 2, WEIGHTS / 2
 POWER = 3
 """The first pieces end at (k/n)³: on the baseline all objects of a collection lie upon one another, and logarithms of
 distances, which some networks take of pairs, change fastest beside it."""
-SHARE = 4.0
+SHARE = 6.0
 """Pieces lack in both directions, and most of them little: each may lack so much more than its part of the
 tolerance."""
-HALVINGS = 12
-"""How often a piece is halved, at most."""
+HALVINGS = 16
+"""How often pieces are halved, at most."""
 MOST = 1024
 """An event that has had so many points gets no more: where rounding is all that is lacking, they would not help."""
 
@@ -87,7 +87,11 @@ class _Pieces:
     at_right: np.ndarray
 
     def take(self, rows: np.ndarray) -> _Pieces:
-        return _Pieces(*(array[rows] for array in (self.event, self.left, self.right, self.at_left, self.at_right)))
+        return _Pieces(*(array[rows] for array in vars(self).values()))
+
+    def with_more(self, more: _Pieces) -> _Pieces:
+        pairs = zip(vars(self).values(), vars(more).values(), strict=True)
+        return _Pieces(*(np.concatenate(both) for both in pairs))
 
 
 class _Lines:
@@ -124,19 +128,28 @@ class _Lines:
         fixed = {name: array[event] for name, array in inputs.items() if name not in columns.inputs}
         return columns.unflat(table) | fixed
 
-    def integrate(self, pieces: int, tolerance: float) -> None:
-        """Fill ``total``: halve pieces on which contributions lack more than their share of the tolerance."""
+    def integrate(self, number: int, tolerance: float) -> None:
+        """Fill ``total``: halve pieces on which contributions lack more than their share of the tolerance.
+
+        Of events that still lack more than the tolerance, pieces that lack more than the event's mean are halved, too.
+        """
         change = np.abs(self.output - self.base)
-        allowed = SHARE * tolerance * np.maximum(change, 0.1 * change.mean()) / pieces
-        waiting = self._first(pieces)
-        for halving in range(HALVINGS + 1):
-            contribution = self._contributions(waiting)
-            lacks = np.abs(waiting.at_right - waiting.at_left - contribution.sum(axis=1))
-            good = (lacks <= allowed[waiting.event]) | (self.points[waiting.event] >= MOST) | (halving == HALVINGS)
-            np.add.at(self.total, waiting.event[good], contribution[good])
-            if good.all():
-                return
-            waiting = self._halves(waiting.take(np.flatnonzero(~good)))
+        allowed = tolerance * np.maximum(change, 0.1 * change.mean())
+        pieces = self._first(number)
+        contribution = self._contributions(pieces)
+        for _ in range(HALVINGS):
+            event = pieces.event
+            lacks = pieces.at_right - pieces.at_left - contribution.sum(axis=1)
+            total, size, count = (np.bincount(event, each) for each in (lacks, np.abs(lacks), np.ones_like(lacks)))
+            share = SHARE * allowed / number
+            share = np.where(np.abs(total) > allowed, np.minimum(share, size / count), share)
+            rough = (np.abs(lacks) > share[event]) & (self.points[event] < MOST)
+            if not rough.any():
+                break
+            halves = self._halves(pieces.take(rough))
+            contribution = np.concatenate([contribution[~rough], self._contributions(halves)])
+            pieces = pieces.take(~rough).with_more(halves)
+        np.add.at(self.total, pieces.event, contribution)
 
     def _first(self, pieces: int) -> _Pieces:
         events, ends = len(self.output), (np.arange(pieces + 1) / pieces) ** POWER
