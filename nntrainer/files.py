@@ -30,8 +30,9 @@ def aside(path: Path, *, shared: bool = False) -> Iterator[Path]:
     try:
         yield part
         os.replace(part, path)
-    finally:
+    except BaseException:
         part.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
