@@ -57,6 +57,7 @@ class State:
         epoch: epochs completed.
         step: steps done in the current epoch.
         sums: sums over the current epoch so far: weight·loss, weight·correct, weight.
+        own: what each worker has for itself within an epoch, by rank; empty in a state between epochs.
         train_seconds: time spent in steps of the current epoch.
         epoch_seconds: time spent in the current epoch altogether.
         history: one row for each completed epoch.
@@ -69,6 +70,7 @@ class State:
     epoch: int = 0
     step: int = 0
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    own: list[list[float]] = field(default_factory=list)
     train_seconds: float = 0.0
     epoch_seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import os
 import time
@@ -173,7 +174,7 @@ class _Training:
         return self._finish()
 
     def _restore(self) -> None:
-        """Go on from the chief's checkpoint, if there is one; all workers start with the chief's values."""
+        """Go on from the chief's checkpoint, if there is one: with its values and what each worker had for itself."""
         text = None
         if self.workers.chief:
             found = checkpoint.load(self.checkpoint_file, self.digest, self.steps.variables)
@@ -186,6 +187,11 @@ class _Training:
         self.state = State.from_json(text or "")
         self.workers.broadcast(self.steps.variables)
         self.steps.separate_seeds()
+        if self.state.own:
+            own = self.state.own[self.workers.rank]
+            self.state.sums = own[: self.steps.terms]
+            self.steps.set_moments(own[self.steps.terms :])
+            self.state.own = []
 
     def _epoch(self, stop: StopRequest) -> None:
         state = self.state
@@ -299,7 +305,9 @@ class _Training:
         self.saver.save(self.checkpoint_file, self.digest, self.state, self.steps.variables, self.best)
 
     def _interrupt(self) -> None:
-        self.steps.synchronise()
+        # Not brought together before the epoch ends: sums and averages of other parts are rounded otherwise.
+        own = json.dumps([*self.state.sums, *self.steps.moments()])
+        self.state.own = [json.loads(each) for each in self.workers.everyone(own)]
         if self.workers.chief:
             self._save()
             self.saver.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -67,6 +68,7 @@ class Steps:
         self.optimizer.build(model.trainable_variables)
         self.averaging = Averaging(config.training.averaging, model)
         only_class = config.training.only_class
+        self._moments = [each for each in model.non_trainable_variables if "moving_" in each.path]
         self._logits = logits_model(model) if only_class else task_model(config, model)
         self._tasks = None if only_class else Tasks(config, model, cross_entropy, self._correct)
         self.terms = self._tasks.terms if self._tasks else 3
@@ -136,7 +138,18 @@ class Steps:
 
     def synchronise(self) -> None:
         """Average over workers what they keep for themselves: the running moments of batch normalisation."""
-        self._workers.average_variables([each for each in self.model.non_trainable_variables if "moving_" in each.path])
+        self._workers.average_variables(self._moments)
+
+    def moments(self) -> list[float]:
+        """Return the running moments of batch normalisation, which are this worker's own within an epoch."""
+        return [float(number) for each in self._moments for number in np.ravel(each.value)]
+
+    def set_moments(self, numbers: Sequence[float]) -> None:
+        """Set what ``moments`` returned."""
+        rest = iter(numbers)
+        for variable in self._moments:
+            values = np.fromiter(rest, np.float64, math.prod(variable.shape))
+            variable.assign(values.reshape(variable.shape))
 
     def separate_seeds(self) -> None:
         """Give this worker its own dropout: move the seeds, which are equal on all, by its rank."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import signal
 import socket
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ from nntrainer.errors import Interrupted, TrainingError
 from nntrainer.networks.model import load_model
 from nntrainer.rundir import RunDir
 from nntrainer.training import launch
+from nntrainer.training.checkpoint import State
 from nntrainer.training.load import load_training_data
 from nntrainer.training.loop import train_fold
 from nntrainer.training.record import read_training
@@ -92,21 +95,29 @@ def test_two_workers_that_gather_and_average_equal_one_with_twice_the_batch(make
 
 
 def test_sigterm_reaches_the_workers(make_config: Make, tmp_path: Path, start_training: Any) -> None:
-    # Dropout and batch normalisation: what differs between workers is brought together, and resumed.
+    # Dropout, moments of batch normalisation and sums of the loss: what each worker has for itself within an epoch.
     model = {"name": "dense", "layers": [16], "dropout": 0.2, "normalisation": "batch_norm"}
-    config = make_config(workers=2, batch_size=16, epochs=8, model=model)
+    config = make_config(events=30_000, workers=2, batch_size=8, epochs=2, model=model)
     run = RunDir(tmp_path / "run")
     stopped = start_training(config, run.path)
-    end = time.monotonic() + 120
+    end = time.monotonic() + 240
     while not (run.fold(0) / "history.csv").exists() and time.monotonic() < end:
         time.sleep(0.01)
     stopped.send_signal(signal.SIGTERM)
     errors = stopped.communicate(timeout=120)[1]
     assert stopped.returncode == Interrupted.exit_code, errors
     assert read_training(run.fold(0))["state"] == "interrupted"
+    with h5py.File(run.fold(0) / "checkpoint.h5") as file:
+        state = State.from_json(bytes(file["state"][()]).decode())
+    assert state.epoch == 1 and state.step > 0, "the second epoch takes seconds, and is left within"
     resumed = train(config, run, folds=[0])[0]
     whole = train(config, RunDir(tmp_path / "whole"), folds=[0])[0]
-    assert resumed.epochs == 8 and resumed.weights_sha256 == whole.weights_sha256
+    assert resumed.epochs == 2 and resumed.weights_sha256 == whole.weights_sha256
+    one, other = (
+        [{**row, "seconds": "", "events_per_s": ""} for row in csv.DictReader(text.splitlines())]
+        for text in ((each.directory / "history.csv").read_text() for each in (resumed, whole))
+    )
+    assert one == other
 
 
 def test_failing_workers_end_with_a_sentence(make_config: Make, tmp_path: Path) -> None:
