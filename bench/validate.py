@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,12 @@ def halved(whole: Table, seed: int) -> Pair:
     return first, second_half
 
 
-def shifted(name: str, *, factor: float = 1.0, widths: float = 0.0, events: int = EVENTS) -> Callable[[int], Pair]:
+def shifted(name: str, *, factor: float = 1.0, widths: float = 0.0, signed: bool = True) -> Callable[[int], Pair]:
     """Return what makes a pair: in the second half of twice as many events one feature is changed."""
 
     def make(seed: int) -> Pair:
-        reference, other = halved(toy(seed, 2 * events), seed)
+        events = toy(seed, 2 * EVENTS)
+        reference, other = halved(events if signed else replace(events, weight=np.abs(events.weight)), seed)
         column = FEATURES.index(name)
         other.values[:, column] = other.values[:, column] * factor + widths * other.values[:, column].std()
         return reference, other
@@ -93,6 +95,7 @@ CASES: dict[str, tuple[str, Callable[[int], Pair]]] = {
     "halves": ("two halves of 100,000 events", lambda seed: halved(toy(seed, EVENTS), seed)),
     "HT": ("HT_all × 1.02", shifted("HT_all", factor=1.02)),
     "met": ("met_met × 1.02", shifted("met_met", factor=1.02)),
+    "met-positive": ("the same, without the signs of the weights", shifted("met_met", factor=1.02, signed=False)),
     "dR-width": ("dRlj_MindR + 0.02 σ", shifted("dRlj_MindR", widths=0.02)),
     "HT-width": ("HT_all + 0.02 σ", shifted("HT_all", widths=0.02)),
     "gauss": ("ten independent Gaussians, one + 0.02 σ", gaussians(EVENTS)),
