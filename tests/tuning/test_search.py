@@ -12,19 +12,22 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from nntrainer.config import Config, load_config
 from nntrainer.config.parts import tune_parts
+from nntrainer.dataset.conversion import convert
 from nntrainer.errors import ConfigError, RunError
 from nntrainer.pipeline import run_parts, search
+from nntrainer.progress import silent
 from nntrainer.rundir import RunDir
 from nntrainer.training.train import train
-from nntrainer.tuning.engine import TuningError
-from nntrainer.tuning.trial import trial_config
+from nntrainer.tuning.engine import Engine, Trial, TuningError
+from nntrainer.tuning.trial import PrunedError, epochs_of, run_trial, trial_config
 
 Make = Callable[..., Config]
 Write = Callable[..., Path]
@@ -98,13 +101,27 @@ def test_the_pruner_stops_trainings(make_search: Make, tmp_path: Path) -> None:
     assert all(each["epochs"] == 8 for each in found if each["state"] == "done")
 
 
+@pytest.mark.skipif(not find_spec("horovod"), reason="Horovod is not installed; `make venv` builds it")
+def test_the_pruner_stops_all_workers_of_a_training(make_search: Make, tmp_path: Path) -> None:
+    class Strict:
+        def report(self, trial: Trial, step: int, value: float) -> bool:
+            return step >= 2
+
+    config = make_search(training={"epochs": 300, "batch_size": 32, "workers": 2})
+    assert config.tune is not None
+    convert(config)
+    trial, run = Trial(0, {"model.layers": [4]}), RunDir(tmp_path / "run")
+    with pytest.raises(PrunedError):
+        run_trial(config, config.tune, trial, cast(Engine, Strict()), run, silent())
+    assert 2 <= epochs_of(config.tune, run) < 300
+
+
 @pytest.mark.parametrize("restore", [True, False])
 def test_the_auc_is_that_of_the_last_weights(make_search: Make, tmp_path: Path, restore: bool) -> None:
     from sklearn.metrics import roc_auc_score
 
     from nntrainer.networks.model import load_model
     from nntrainer.training.load import load_training_data
-    from nntrainer.tuning.engine import Trial
 
     stopping = {"patience": 3, "restore_best": restore}
     training = {"epochs": 4, "early_stopping": stopping, "optimizer": {"name": "adam", "learning_rate": 0.1}}
