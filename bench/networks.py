@@ -194,14 +194,16 @@ def main() -> int:
         found = measure(given.networks[0], given.events, int(seed), given.epochs)
         Path(file).write_text(json.dumps(found))
         return 0
-    results = read_json(RESULTS)
+    about = {"events": given.events, "epochs": given.epochs}
+
+    def runs_of(results: Mapping[str, Any], name: str) -> dict[str, Any]:
+        there = results.get(name, {})
+        return there["runs"] if {key: there.get(key) for key in about} == about else {}
+
     failed = []
     for seed in range(1, given.seeds + 1):
         for name in given.networks or known:
-            about = {"events": given.events, "epochs": given.epochs}
-            there = results.get(name, {})
-            runs = there.get("runs", {}) if {key: there.get(key) for key in about} == about else {}
-            if str(seed) in runs and not given.again:
+            if str(seed) in runs_of(read_json(RESULTS), name) and not given.again:
                 continue
             with tempfile.NamedTemporaryFile(suffix=".json") as file:
                 size = ["--events", str(given.events), "--epochs", str(given.epochs)]
@@ -209,12 +211,13 @@ def main() -> int:
                 if subprocess.run(command).returncode:
                     failed.append(f"{name}, seed {seed}")
                     continue
-                runs[str(seed)] = json.loads(Path(file.name).read_text())
-            print(name, seed, json.dumps(runs[str(seed)]), flush=True)
-            results = read_json(RESULTS)  # another may have written
+                found = json.loads(Path(file.name).read_text())
+            print(name, seed, json.dumps(found), flush=True)
+            results = read_json(RESULTS)  # others may have written
+            runs = {**runs_of(results, name), str(seed): found}
             results[name] = {**about, "machine": machine(), "commit": commit(), "runs": runs}
             RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    write_measured(PAGE, table(results))
+    write_measured(PAGE, table(read_json(RESULTS)))
     for each in failed:
         print(f"{each} failed", file=sys.stderr)
     return 1 if failed else 0
