@@ -24,8 +24,9 @@ class Lorentz(GraphNetwork):
     float64: E² − p² of a jet is nothing in float32. Give four-vectors a mass and not an energy: inputs are float32, and
     an energy knows m² to 1e-7 E² only. With masses boosts and rotations change the score of a trained network by less
     than 1e-6, with energies by up to 1e-2 where jets have some TeV (more for a smaller ``scale_gev``). Nothing is
-    normalised by batch. Inputs: collections with four-vectors and an η (no missing momentum: it is no four-vector);
-    event features only on demand.
+    normalised by batch; before a block the scalars of an object are normalised among themselves, which no boost
+    changes, and without which they grow from block to block until float32 rounds the score at 1e-5. Inputs:
+    collections with four-vectors and an η (no missing momentum: it is no four-vector); event features only on demand.
     """
 
     name: Literal["lorentz"] = "lorentz"
@@ -112,6 +113,7 @@ class Lorentz(GraphNetwork):
         h, x = tokens.values, tokens.four_vectors
         for index in range(self.blocks):
             h, x = self._block(h, x, tokens.mask, index)
+        h = keras.layers.LayerNormalization(name="norm_last")(h)
         h = keras.layers.Activation(self.activation, name="object_activation")(h)
         return self.encoded(inputs, tokens, h)
 
@@ -152,7 +154,9 @@ class Lorentz(GraphNetwork):
             return keras.layers.Dense(units, activation, kernel_initializer=start, name=f"{name}_{index}")(tensor)
 
         products = Products(dtype="float64", name=f"products_{index}")(x)
-        message = PairDense(self.width, name=f"pair_{index}")([h, products])
+        # The first ones are no more than a mass and some features, whose size says something.
+        seen = keras.layers.LayerNormalization(name=f"norm_{index}")(h) if index else h
+        message = PairDense(self.width, name=f"pair_{index}")([seen, products])
         message = keras.layers.Activation(self.activation, name=f"pair_activation_{index}")(message)
         message = dense(message, "message", self.width, self.activation)
         weight = dense(message, "message_weight", 1, "sigmoid")
@@ -160,7 +164,7 @@ class Lorentz(GraphNetwork):
         if index + 1 < self.blocks:  # nobody sees the last ones
             along = dense(dense(message, "along_hidden", self.width, self.activation), "along", 1, "linear")
             x = Update(self.coordinate_weight, dtype="float64", name=f"moved_{index}")([x, along, mask])
-        change = keras.layers.Concatenate(name=f"with_received_{index}")([h, received])
+        change = keras.layers.Concatenate(name=f"with_received_{index}")([seen, received])
         change = dense(change, "change_hidden", self.width, self.activation)
         change = dropped(self.dropout, dense(change, "change", self.width, "linear"), f"dropout_{index}")
         return keras.layers.Add(name=f"scalars_{index}")([h, change]), x
