@@ -25,7 +25,7 @@ class Lorentz(GraphNetwork):
     an energy knows m² to 1e-7 E² only. With masses boosts and rotations change the score of a trained network by less
     than 1e-6, with energies by up to 1e-2 where jets have some TeV (more for a smaller ``scale_gev``). Nothing is
     normalised by batch; before a block the scalars of an object are normalised among themselves, which no boost
-    changes, and without which they grow from block to block until float32 rounds the score at 1e-5. Inputs:
+    changes: they would grow from block to block, and what float32 rounds away with them. Inputs:
     collections with four-vectors and an η (no missing momentum: it is no four-vector); event features only on demand.
     """
 

@@ -7,12 +7,15 @@ from pathlib import Path
 import awkward as ak
 import keras
 import numpy as np
+import onnxruntime
 import pytest
 import uproot
 import vector
 
 from nntrainer.config import Config
+from nntrainer.export.onnx_export import to_onnx
 from nntrainer.networks.inputs import fit_scaling
+from nntrainer.networks.layers.lorentz import Norms
 from nntrainer.networks.model import build_model
 
 SLOTS = 8
@@ -102,6 +105,22 @@ def test_boosts_and_rotations_leave_the_score_of_the_lorentz_network(
     # The energies alone, not a transformation: seen at once.
     harder = inputs_of(vector.array({"px": jets.px, "py": jets.py, "pz": jets.pz, "E": 1.2 * jets.E}), valid, tag)
     assert np.abs(lorentz_network.predict_on_batch(harder) - before).max() > 1e-2
+
+
+def test_light_objects_keep_their_mass_in_onnx(tmp_path: Path) -> None:
+    masses = np.array([0.1, 1.5, 4.8, 20.0, 170.0, 3000.0])
+    momenta = np.array([[0.0, 30.0, -40.0]] * len(masses))
+    energies = np.sqrt((momenta**2).sum(axis=1) + masses**2)
+    vectors = (np.column_stack([energies, momenta]) / 30)[None].astype(np.float32)
+    squares = (vectors.astype(np.float64) ** 2 * [1, -1, -1, -1]).sum(axis=-1)
+    expected = np.sign(squares) * np.log1p(np.abs(squares))
+    inputs = keras.Input(vectors.shape[1:], name="vectors")
+    model = keras.Model({"vectors": inputs}, {"norms": Norms(dtype="float64")(inputs)})
+    (tmp_path / "norms.onnx").write_bytes(to_onnx(model).SerializeToString())
+    session = onnxruntime.InferenceSession(tmp_path / "norms.onnx", providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"vectors": vectors})
+    np.testing.assert_allclose(found[..., 0], expected, rtol=5e-7)
+    np.testing.assert_allclose(model({"vectors": vectors})["norms"], found, rtol=5e-7)
 
 
 def test_with_energies_instead_of_masses_float32_sets_the_limit() -> None:

@@ -13,8 +13,18 @@ from nntrainer.networks.layers.pair_dense import partners
 
 
 def squashed(value: Any) -> Any:
-    """Return sign(z) log(1 + |z|), ψ of arXiv 2201.08187: products range over many orders of magnitude."""
-    return keras.ops.sign(value) * keras.ops.log(1 + keras.ops.abs(value))
+    """Return sign(z) log(1 + |z|), ψ of arXiv 2201.08187: products range over many orders of magnitude.
+
+    The logarithm of an ONNX file is of float32, in which 1 + |z| has forgotten the digits of a small z. Its logarithm
+    and its distance from 1 have forgotten the same ones, and their quotient times |z| is right (Kahan's formula), so
+    that a light jet keeps its mass.
+    """
+    ops = keras.ops
+    size = ops.cast(ops.abs(value), "float32")
+    whole = 1 + size
+    lost = ops.equal(whole, 1)
+    logarithm = ops.where(lost, size, size * ops.log(whole) / ops.where(lost, 1.0, whole - 1))
+    return ops.sign(value) * ops.cast(logarithm, value.dtype)
 
 
 def lowered(vectors: Any) -> Any:
