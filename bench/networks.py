@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -167,11 +168,11 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     for name, found in results.items():
         runs: Sequence[Mapping[str, float]] = list(found["runs"].values())
         values = [each["auc"] for each in runs]
-        mean = sum(values) / len(values)
-        spread = (sum((each - mean) ** 2 for each in values) / max(len(values) - 1, 1)) ** 0.5
+        mean = fmean(values)
+        spread = f" ± {stdev(values):.4f}" if len(values) > 1 else ""
         minutes = median([each["cpu_seconds"] for each in runs]) / 60
         rate = median([each["onnx_events_per_s"] for each in runs])
-        text = f"{mean:.4f} ± {spread:.4f} | {len(values)} | {int(runs[0]['parameters']):,} | {minutes:,.1f} min"
+        text = f"{mean:.4f}{spread} | {len(values)} | {int(runs[0]['parameters']):,} | {minutes:,.1f} min"
         rows.append((mean, f"| `{name}` | {text} | {rate:,.0f} events/s |"))
     lines += [text for _, text in sorted(rows, reverse=True)]
     error = max(each["auc_error"] for found in results.values() for each in found["runs"].values())
