@@ -102,6 +102,11 @@ def event_of(model: Any) -> Any:
     return last.input if isinstance(last, keras.layers.Dense) else model.get_layer(SCORES).input
 
 
+def running_moments(model: Any) -> list[Any]:
+    """Return the variables of a Keras model that hold the running moments of its batch normalisation."""
+    return [each for each in model.non_trainable_variables if "moving_" in each.path]
+
+
 def named(outputs: Any) -> dict[str, Any]:
     """Return the outputs of a Keras model by name; where there is one, it is ``scores``."""
     return dict(outputs) if isinstance(outputs, dict) else {"scores": outputs}

@@ -11,6 +11,7 @@ import numpy as np
 from nntrainer.config.training import EMA, SWA
 from nntrainer.config.training import Averaging as Options
 from nntrainer.errors import TrainingError
+from nntrainer.networks.model import running_moments
 
 
 class Averaging:
@@ -30,7 +31,7 @@ class Averaging:
     def __init__(self, options: Options | None, model: Any) -> None:
         import keras
 
-        if isinstance(options, SWA) and any("moving_" in each.path for each in model.non_trainable_variables):
+        if isinstance(options, SWA) and running_moments(model):
             raise TrainingError(
                 f"training.averaging is 'swa', and the network '{model.name}' has batch normalisation, whose moments "
                 "would not be those of the averaged weights; choose 'ema', or a network with layer_norm or none"

@@ -13,7 +13,7 @@ from nntrainer.augmentation.batch import Augmenter
 from nntrainer.config import Config
 from nntrainer.config.targets import CLASS
 from nntrainer.networks.heads import task_model
-from nntrainer.networks.model import logits_model
+from nntrainer.networks.model import logits_model, running_moments
 from nntrainer.threads import cores
 from nntrainer.training.adversary import Adversary
 from nntrainer.training.attack import Hardening, shared
@@ -68,7 +68,7 @@ class Steps:
         self.optimizer.build(model.trainable_variables)
         self.averaging = Averaging(config.training.averaging, model)
         only_class = config.training.only_class
-        self._moments = [each for each in model.non_trainable_variables if "moving_" in each.path]
+        self._moments = running_moments(model)
         self._logits = logits_model(model) if only_class else task_model(config, model)
         self._tasks = None if only_class else Tasks(config, model, cross_entropy, self._correct)
         self.terms = self._tasks.terms if self._tasks else 3
@@ -314,7 +314,7 @@ def _slices(model: Any, batch: int) -> list[tuple[int, int]]:
     """
     import tensorflow as tf
 
-    whole = any("moving_" in each.path for each in model.non_trainable_variables)
+    whole = bool(running_moments(model))
     at_once = tf.config.threading.get_inter_op_parallelism_threads() or cores()
     number = 1 if whole or tf.config.get_visible_devices("GPU") else min(at_once, max(batch // SLICE_EVENTS, 1))
     return list(pairwise(batch * index // number for index in range(number + 1)))
