@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nntrainer.ntuples.toy_physics import GEV, QUARK_MASS, Array, Event
+from nntrainer.ntuples.toy_physics import GEV, Array, Event
 
 PT_MIN, ETA_MAX, DR_MIN = 25 * GEV, 2.5, 0.4
 # efficiencies of the 85, 77, 70 and 60 % working points by flavour; the bin is 1 + the points passed
 TAG_EFFICIENCY = {5: (0.85, 0.77, 0.70, 0.60), 4: (0.25, 0.10, 0.05, 0.02), 0: (0.02, 0.006, 0.0025, 0.001)}
 BIN_70 = 4
 JET_STOCHASTIC, JET_CONSTANT, ANGLE_SIGMA = 0.8, 0.04, 0.02
+JET_MASS, JET_MASS_SIGMA = 0.12, 0.3  # m / pT: its median, and the width of its logarithm
 SEMILEPTONIC, MUONIC = 0.35, 0.18  # of b jets (cascades included): with a neutrino, with a muon as well
 LEPTON_SIGMA, ELECTRON_EFFICIENCY, MUON_EFFICIENCY = 0.015, 0.80, 0.92
 MET_SIGMA = 10 * GEV  # soft term, for each component
@@ -102,10 +103,11 @@ def reconstruct(rng: np.random.Generator, event: Event, *, channel: str, scale: 
     kept, tags, flavour = kept[tagged], tags[tagged], flavour[tagged]
     match = event.match[kept]
     leptons = {name: values[kept] for name, values in leptons.items()}
-    vectors, muon_fraction = _respond(rng, event.partons[:, kept].astype(np.float32), flavour, scale, extra)
+    momenta, muon_fraction = _respond(rng, event.partons[:, kept].astype(np.float32), flavour, scale, extra)
     soft = MET_SIGMA * rng.standard_normal((2, kept.size))
     lepton_vectors = cartesian(leptons["pt"], leptons["eta"], leptons["phi"], leptons["e"])
-    missing = soft - (vectors[:2] * (1 + muon_fraction)).sum(axis=2) - lepton_vectors[:2].sum(axis=2)
+    missing = soft - (momenta[:2] * (1 + muon_fraction)).sum(axis=2) - lepton_vectors[:2].sum(axis=2)
+    vectors = _massive(rng, momenta)
 
     pt, eta, phi = _merge(vectors, muon_fraction, flavour, tags)
     good = (pt > PT_MIN) & (np.abs(eta) < ETA_MAX)
@@ -173,7 +175,7 @@ def _respond(
 ) -> tuple[Array, Array]:
     """Turn partons to jets: energy and direction smeared, neutrino and muon of semileptonic b decays lost.
 
-    Jets come back as (4, events, slots), and the muon's momentum as a fraction of the jet's as (events, slots).
+    The jets' momenta come back as (3, events, slots), and the muon's as a fraction of its jet's as (events, slots).
     """
     shape = partons.shape[1:]
     gauss = rng.standard_normal((4, *shape), np.float32)
@@ -187,11 +189,19 @@ def _respond(
     pt, eta, phi = cylindrical(partons)
     sigma = np.sqrt(JET_STOCHASTIC**2 / np.maximum(partons[3] / GEV, 1.0) + JET_CONSTANT**2)
     response = scale * (1 - taken) * np.maximum(1 + sigma * gauss[0] + extra * gauss[3], 0.05)
-    jets = cartesian(pt, eta + ANGLE_SIGMA * gauss[1], phi + ANGLE_SIGMA * gauss[2], partons[3])
-    quark_mass = np.zeros(6, np.float32)
-    quark_mass[list(QUARK_MASS)] = list(QUARK_MASS.values())
-    jets[3] = np.sqrt((jets[:3] ** 2).sum(axis=0) + quark_mass[flavour] ** 2)
-    return jets * response, muon_fraction
+    smeared = cartesian(pt, eta + ANGLE_SIGMA * gauss[1], phi + ANGLE_SIGMA * gauss[2], partons[3])
+    return smeared[:3] * response, muon_fraction
+
+
+def _massive(rng: np.random.Generator, momenta: Array) -> Array:
+    """Return the four-vectors (4, events, slots) of jets of such momenta.
+
+    A jet has the mass of its shower, which grows with its pT, not that of its quark: were it the quark's, E² - p² of
+    one jet would tell its flavour.
+    """
+    ratio = JET_MASS * np.exp(JET_MASS_SIGMA * rng.standard_normal(momenta.shape[1:], np.float32))
+    squared = (momenta**2).sum(axis=0) + ratio**2 * (momenta[:2] ** 2).sum(axis=0)
+    return np.concatenate([momenta, np.sqrt(squared)[None]])
 
 
 def _merge(

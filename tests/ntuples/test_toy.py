@@ -14,7 +14,7 @@ from nntrainer.errors import InputError
 from nntrainer.ntuples import toy_physics
 from nntrainer.ntuples.toy import SAMPLES, generate, generate_arrays
 from nntrainer.ntuples.toy_branches import event_numbers
-from nntrainer.ntuples.toy_detector import TAG_EFFICIENCY, tag_bins
+from nntrainer.ntuples.toy_detector import JET_MASS, JET_MASS_SIGMA, TAG_EFFICIENCY, tag_bins
 from nntrainer.ntuples.toy_physics import GEV, M_HIGGS, M_TOP, M_W, PROCESSES, hard_process, mass
 
 N = 3000
@@ -158,13 +158,24 @@ def test_jets_are_in_acceptance_ordered_and_apart(arrays: dict[str, dict], sampl
     jets = objects(a, "jet")
     one, other = ak.unzip(ak.combinations(jets, 2))
     assert ak.min(one.deltaR(other)) > 0.4 - 1e-5
-    assert ak.min(jets.mass2) > -1e4 * GEV  # rounding of float32 only
+    assert ak.min(jets.mass2) > 0
     assert np.array_equal(a["nElectrons"] + a["nMuons"], np.ones(N))
     assert np.all(ak.to_numpy(ak.num(a["el_pt"])) == a["nElectrons"])
     corrected = a["jet_pt_softmu_corr"] / pt
     assert ak.min(corrected) >= 1
     if sample == "ttlight":  # light pairs: b jets come from top quarks, at most two
         assert ak.all(ak.sum(a["jet_truthflav"] == 5, axis=1) <= 2)
+
+
+def test_the_mass_of_a_jet_does_not_tell_its_flavour(pair: tuple[ak.Array, ak.Array], arrays: dict[str, dict]) -> None:
+    """The median of m / pT, which merged jets raise in every flavour alike, and the width of the logarithm."""
+    jets, _ = pair
+    ratio, flavour = ak.flatten(jets.mass / jets.pt), ak.flatten(arrays["ttH"]["jet_truthflav"])
+    logarithm = {code: np.log(ak.to_numpy(ratio[flavour == code])) for code in (0, 5)}
+    assert abs(np.median(np.exp(logarithm[0])) - JET_MASS) < 0.005
+    assert abs(np.median(logarithm[0]) - np.median(logarithm[5])) < 0.05
+    widths = [np.subtract(*np.percentile(each, [84, 16])) / 2 for each in logarithm.values()]
+    assert widths == pytest.approx([JET_MASS_SIGMA] * 2, rel=0.15)
 
 
 def test_truthmatch_finds_higgs_w_and_top(pair: tuple[ak.Array, ak.Array], arrays: dict[str, dict]) -> None:
