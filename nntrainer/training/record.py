@@ -41,6 +41,12 @@ def write_history(path: Path, history: Sequence[dict[str, float]]) -> None:
     write_text(path, text.getvalue())
 
 
+def read_history(directory: Path) -> list[dict[str, float]]:
+    """Return the rows of ``history.csv`` in a fold's directory, as numbers."""
+    with (directory / "history.csv").open(encoding="utf-8", newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
 def read_training(directory: Path) -> dict[str, Any]:
     """Return ``training.json`` of a fold's directory, empty where there is none or it is damaged."""
     return read_json(directory / "training.json")

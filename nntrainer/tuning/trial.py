@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from nntrainer.progress import Progress
 from nntrainer.rundir import RunDir
 from nntrainer.training.interrupt import STOP
 from nntrainer.training.load import load_training_data
+from nntrainer.training.record import read_history
 from nntrainer.training.train import TrainedFold, train
 from nntrainer.tuning.engine import Engine, Trial
 
@@ -76,7 +76,7 @@ class Watch:
         if self._stamp == (stamp := (found.st_mtime_ns, found.st_ino)):
             return
         self._stamp = stamp
-        for row in history(self._directory)[self._seen :]:
+        for row in read_history(self._directory)[self._seen :]:
             self._seen += 1
             if self._report(self._seen, row) and not self.pruned:
                 self.pruned = True
@@ -134,16 +134,10 @@ def trial_config(config: Config, trial: Trial) -> Config:
     )
 
 
-def history(directory: Path) -> list[dict[str, float]]:
-    """Return the rows of a fold's ``history.csv``, as numbers."""
-    with (directory / "history.csv").open(encoding="utf-8", newline="") as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
-
-
 def epochs_of(search: Tune, run: RunDir) -> int:
     """Return how many epochs a trial has trained, over all its folds."""
     folders = [run.fold(fold) for fold in search.folds]
-    return sum(len(history(folder)) for folder in folders if (folder / "history.csv").exists())
+    return sum(len(read_history(folder)) for folder in folders if (folder / "history.csv").exists())
 
 
 def forget_weights(search: Tune, run: RunDir) -> None:
@@ -159,7 +153,7 @@ def _objective(config: Config, search: Tune, fold: TrainedFold) -> float:
         return _auc(config, fold)
     stopping = config.training.early_stopping
     best = stopping is not None and stopping.restore_best
-    row = history(fold.directory)[fold.best_epoch - 1 if best else -1]
+    row = read_history(fold.directory)[fold.best_epoch - 1 if best else -1]
     return row[search.objective]
 
 

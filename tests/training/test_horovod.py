@@ -22,9 +22,8 @@ from nntrainer.training import launch
 from nntrainer.training.checkpoint import State
 from nntrainer.training.load import load_training_data
 from nntrainer.training.loop import train_fold
-from nntrainer.training.record import read_training
+from nntrainer.training.record import read_history, read_training
 from nntrainer.training.train import TrainedFold, train
-from nntrainer.tuning.trial import history
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("horovod") is None, reason="Horovod is not installed; `make venv` builds it"
@@ -114,7 +113,7 @@ def test_sigterm_reaches_the_workers(make_config: Make, tmp_path: Path, start_tr
     whole = train(config, RunDir(tmp_path / "whole"), folds=[0])[0]
     assert resumed.epochs == 2 and resumed.weights_sha256 == whole.weights_sha256
     one, other = (
-        [{**row, "seconds": 0, "events_per_s": 0} for row in history(each.directory)] for each in (resumed, whole)
+        [{**row, "seconds": 0, "events_per_s": 0} for row in read_history(each.directory)] for each in (resumed, whole)
     )
     assert one == other
 

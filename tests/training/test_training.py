@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import signal
 import subprocess
@@ -22,15 +21,14 @@ from nntrainer.training import distributed, loop, steps
 from nntrainer.training.checkpoint import Patience
 from nntrainer.training.load import load_training_data
 from nntrainer.training.loop import train_fold
-from nntrainer.training.record import COLUMNS, read_training
+from nntrainer.training.record import COLUMNS, read_history, read_training
 from nntrainer.training.train import train
 
 Make = Callable[..., Config]
 
 
 def history_of(run: Path, fold: str = "training/fold0") -> list[dict[str, float]]:
-    with (run / fold / "history.csv").open() as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    return read_history(run / fold)
 
 
 def reached(run: Path, epoch: int, process: subprocess.Popen[str]) -> None:

@@ -25,6 +25,7 @@ from nntrainer.errors import ConfigError, RunError
 from nntrainer.pipeline import run_parts, search
 from nntrainer.progress import silent
 from nntrainer.rundir import RunDir
+from nntrainer.training.record import read_history
 from nntrainer.training.train import train
 from nntrainer.tuning.engine import Engine, Trial, TuningError
 from nntrainer.tuning.trial import PrunedError, epochs_of, run_trial, trial_config
@@ -59,8 +60,7 @@ def test_a_search_and_its_results(make_search: Make, tmp_path: Path, engine: str
     assert f"trial {best['number']} has val_loss" in text and written.tune is None
     assert written.dump()["model"]["layers"] == best["values"]["model.layers"]
     (done,) = train(written, RunDir(tmp_path / "again"), folds=[0])
-    with (done.directory / "history.csv").open() as file:
-        assert float(list(csv.DictReader(file))[-1]["val_loss"]) == best["value"]
+    assert read_history(done.directory)[-1]["val_loss"] == best["value"]
     with (run.path / "tune/trials.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["val_loss"]) for row in rows] == [each["value"] for each in found]
