@@ -21,6 +21,8 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", 
 
 CONFIG_IN_POD = "/config/config.yaml"
 """Where pods find the configuration."""
+LARGE = ("train", "tune")
+"""The stages that want GPUs, and most of the time."""
 
 
 def resolved(config: Config, site: Site, directory: Path) -> Config:
@@ -75,7 +77,7 @@ def resources_of(stage: str, config: Config, site: Site) -> Resources:
         The resources; a training gets a GPU for each worker where the site has GPUs, and a trial what a training gets.
     """
     found = DEFAULTS[stage]
-    if stage in ("run", "train", "tune"):
+    if stage in ("run", *LARGE):
         workers = config.training.workers
         found = replace(found, gpus=workers if site.gpus else 0, cpus=max(found.cpus, workers))
     for given in (site.resources, config.deploy.resources):
@@ -98,7 +100,11 @@ def plan(config: Config, site: Site, run: Path, directory: Path) -> list[JobSpec
         The jobs, each after those that it needs.
     """
     if isinstance(site, KubernetesSite):
-        return _in_pods(config, site, run)
+        if (config.deploy.jobs or site.jobs) == "single":
+            command = (*_in_pod(site, run), *_untracked(config))
+            return [_job("run", "run", command, site.work.path, config, site)]
+        groups = config.deploy.inject_jobs if site.jobset else 1
+        return _in_pods(parts_of(config, groups, expanded=False), config, site, run)
     python = _program(site)
     config_file = str(run / "config.yaml")
     single = (config.deploy.jobs or site.jobs) == "single"
@@ -139,10 +145,7 @@ def plan_search(config: Config, site: Site, run: Path, directory: Path, jobs: in
             "--jobs: tune.engine 'hyperopt' keeps a search in one process; take the engine optuna, or --jobs 1"
         )
     if isinstance(site, KubernetesSite):
-        raise PreflightError(
-            f"--tune: site '{site.name}' is a Kubernetes cluster, where a search in several jobs is not made yet; "
-            "search on a local site or an HTCondor pool"
-        )
+        return _in_pods(tune_parts(config, min(jobs, config.tune.most)), config, site, run)
     python = _program(site)
     if isinstance(site, LocalSite | ContainerSite):
         command = (*python, "tune", str(run / "config.yaml"), "--run-dir", str(run), "--jobs", str(jobs))
@@ -154,32 +157,34 @@ def plan_search(config: Config, site: Site, run: Path, directory: Path, jobs: in
     return [_part_job(part, in_run, run, config, site) for part in parts]
 
 
-def _in_pods(config: Config, site: KubernetesSite, run: Path) -> list[JobSpec]:
-    """Return the jobs of a run on Kubernetes.
+def _in_pod(site: KubernetesSite, run: Path) -> tuple[str, ...]:
+    return ("nntrainer", "run", CONFIG_IN_POD, "--run-dir", str(site.on_volume(run)))
 
-    Where nothing orders them, the job of a fold does all that comes before it, which others may have done, and the one
-    that ends last does all that comes after.
+
+def _in_pods(parts: Sequence[Part], config: Config, site: KubernetesSite, run: Path) -> list[JobSpec]:
+    """Return the jobs of a run or a search on Kubernetes.
+
+    Where nothing orders them, the job of a fold, or of a worker, does all that comes before it, which others may have
+    done, and the one that ends last does all that comes after.
     """
-    command = ("nntrainer", "run", CONFIG_IN_POD, "--run-dir", str(site.on_volume(run)))
-    if (config.deploy.jobs or site.jobs) == "single":
-        return [_job("run", "run", (*command, *_untracked(config)), site.work.path, config, site)]
-    parts = parts_of(config, config.deploy.inject_jobs if site.jobset else 1, expanded=False)
-    convert, train = of_stage(parts, "convert"), of_stage(parts, "train")
-    rest = [part for part in parts if part.stage in ("evaluate", "inject")]
+    command = _in_pod(site, run)
+    convert, large = of_stage(parts, "convert"), [part for part in parts if part.stage in LARGE]
+    rest = [part for part in parts if part not in (*convert, *large)]
     names = [part.name for part in convert]
     if not site.jobset:
         return [
             _several(part.name, [*convert, part, *rest], [*names, part.name, REST], command, config, site)
-            for part in train
+            for part in large
         ]
     first = _several("convert", convert, names, command, config, site)
-    others = [_several(part.name, [part], [part.name], command, config, site) for part in (*train, *rest)]
+    others = [_several(part.name, [part], [part.name], command, config, site) for part in (*large, *rest)]
     return [first, *(replace(job, needs=_needs(job, (first, *others))) for job in others)]
 
 
 def _needs(job: JobSpec, jobs: Sequence[JobSpec]) -> tuple[str, ...]:
     """Return the names of the jobs of the stage before."""
-    before = {"train": "convert", "evaluate": "train", "inject": "evaluate"}[job.stage]
+    stages = list(dict.fromkeys(each.stage for each in jobs))
+    before = stages[stages.index(job.stage) - 1]
     return tuple(each.name for each in jobs if each.stage == before)
 
 
@@ -192,7 +197,7 @@ def _several(
     site: KubernetesSite,
 ) -> JobSpec:
     """Return a job that does several parts: with the most that one of their stages asks for, and the time of all."""
-    stage = "train" if any(part.stage == "train" for part in parts) else parts[0].stage
+    stage = next((part.stage for part in parts if part.stage in LARGE), parts[0].stage)
     job = _job(name, stage, (*command, *(w for each in words for w in ("--part", each))), site.work.path, config, site)
     each = [resources_of(part.stage, config, site) for part in parts]
     needs = Resources(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nntrainer.config import Config
 from nntrainer.config.models import digest
-from nntrainer.config.parts import BEST, REST, Part, of_stage, part_named, parts_of, share_of, tune_parts
+from nntrainer.config.parts import BEST, REST, Part, of_stage, part_named, rest_of, share_of, tune_parts
 from nntrainer.errors import Interrupted, RunError, nearest, one_of
 from nntrainer.files import expand, sha256
 from nntrainer.progress import Progress, silent
@@ -81,7 +81,8 @@ def run_parts(
 
     Args:
         config: the configuration.
-        names: the parts, in order; ``rest`` evaluates and injects if all folds are trained by then.
+        names: the parts, in order; ``rest`` evaluates and injects if all folds are trained by then, or after a part of
+            a search makes its results if all trials are done.
         run_dir: the run directory, or as much of it as the parts read.
         force: do parts whose outputs are up to date, too.
         progress: told how far the work has come.
@@ -99,9 +100,11 @@ def run_parts(
     directory = RunDir(run_dir)
     directory.claim(config)
     results: list[StageResult] = []
+    before: str | None = None
     for name in names:
-        for part in _rest(config, directory) if name == REST else [part_named(config, name)]:
+        for part in _rest(config, directory, before) if name == REST else [part_named(config, name)]:
             results += _part(config, directory, part, force, progress or silent())
+        before = name
     return RunResult(directory, tuple(results))
 
 
@@ -156,12 +159,10 @@ def search(
     return RunResult(directory, tuple(results))
 
 
-def _rest(config: Config, run: RunDir) -> list[Part]:
-    """Return the parts after the training, or none while a fold is not trained: its job will do them."""
-    parts = parts_of(config)
-    if all(_done(config, run, part) for part in of_stage(parts, "train")):
-        return [*of_stage(parts, "evaluate"), *of_stage(parts, "inject")]
-    return []
+def _rest(config: Config, run: RunDir, before: str | None) -> list[Part]:
+    """Return what follows the training or the trials, or nothing while some are not done: their jobs will do it."""
+    needed, rest = rest_of(config, before)
+    return rest if all(_done(config, run, part) for part in needed) else []
 
 
 def _done(config: Config, run: RunDir, part: Part) -> bool:

@@ -120,6 +120,23 @@ def test_the_last_fold_does_the_rest(config: Config, tmp_path: Path, monkeypatch
     assert [each.name for each in mended.stages if not each.skipped] == ["export", "report", "inject"]
 
 
+def test_the_last_worker_of_a_search_makes_its_results(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    search = {"sampler": "random", "trials": 2, "parameters": {"model.dropout": {"low": 0.0, "high": 0.5}}}
+    config = Config.model_validate({**config.dump(), "tune": search})
+    place = tmp_path / "run"
+    first = run_parts(config, ["convert-s", "convert-b", "tune-1of2", "rest"], run_dir=place)
+    assert [each.name for each in first.stages] == ["convert", "convert", "tune"]
+    last = run_parts(config, ["convert-s", "convert-b", "tune-0of2", "rest"], run_dir=place)
+    assert [(each.name, each.skipped) for each in last.stages] == [
+        *[("convert", True), ("convert", True), ("tune", False), ("best", False)],
+    ]
+    assert (place / "tune/best.yaml").exists() and not (place / "training").exists()
+    assert run_parts(config, ["rest"], run_dir=place).stages == ()  # after no part of a search, that of a run is meant
+
+
 def test_a_part_that_fails_says_so_in_its_record(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -182,8 +182,9 @@ def _volumes(cluster: Cluster, batch: Batch) -> Iterator[Finding]:
             what = f"{one}: a training on several machines writes to it from all of them"
             yield Finding("error", "volumes", what, "use a ReadWriteMany volume, or set nodes: 1")
         elif len(batch.jobs) > 1 and not {"ReadWriteMany", "ReadOnlyMany" if volume.read_only else ""} & set(modes):
-            what = f"{one}: folds can run only on one machine at a time"
-            yield Finding("warning", "volumes", what, "use a ReadWriteMany volume, or --set deploy.jobs=single")
+            what = f"{one}: its jobs can run only on one machine at a time"
+            fix = "use a ReadWriteMany volume, or one job: --set deploy.jobs=single, or --jobs 1 for a search"
+            yield Finding("warning", "volumes", what, fix)
 
 
 def _quota(cluster: Cluster, batch: Batch) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ Stage = Literal["convert", "train", "evaluate", "inject", "tune"]
 RECORDS = "parts"
 """Directory of the parts' records in the run directory."""
 REST = "rest"
-"""In place of a part's name: what follows the training, for the job of the fold that is trained last."""
+"""In place of a part's name: what follows the training, or the trials, for the job that ends last."""
 BEST = "tune-best"
 """The part that makes the results of a search."""
 _INJECT = re.compile(r"inject-(\d+)of(\d+)")
@@ -172,14 +172,35 @@ def part_named(config: Config, name: str) -> Part:
     """
     match = _INJECT.fullmatch(name)
     groups = int(match[2]) if match and 0 <= int(match[1]) < int(match[2]) else 1
-    parts = {part.name: part for part in parts_of(config, groups)}
-    if config.tune is not None:
-        match = _TUNE.fullmatch(name)
-        jobs = int(match[3]) if match and 0 <= int(match[2]) < int(match[3]) else 1
-        parts |= {part.name: part for part in tune_parts(config, jobs, shared=not (match and match[1]))}
+    named = [*parts_of(config, groups), *(_of_search(config, name) if config.tune else ())]
+    parts = {part.name: part for part in named}
     if name not in parts:
         raise ConfigError(f"there is no part '{name}'; parts are {one_of(parts)}.{nearest(name, parts)}")
     return parts[name]
+
+
+def rest_of(config: Config, name: str | None) -> tuple[list[Part], list[Part]]:
+    """Return what ``rest`` means after a part.
+
+    Args:
+        config: the configuration.
+        name: the part that a job has done before, if any.
+
+    Returns:
+        The parts that must be done, which are all trainings or all of a search's workers, and those that then follow.
+    """
+    stage: Stage = "train"
+    parts = parts_of(config)
+    if name is not None and _TUNE.fullmatch(name):
+        stage, parts = "tune", _of_search(config, name)
+    return of_stage(parts, stage), [part for part in parts if part.stage in ("evaluate", "inject")]
+
+
+def _of_search(config: Config, name: str) -> list[Part]:
+    """Return the parts of the search that a part of this name belongs to, if it is one."""
+    match = _TUNE.fullmatch(name)
+    jobs = int(match[3]) if match and 0 <= int(match[2]) < int(match[3]) else 1
+    return tune_parts(config, jobs, shared=not (match and match[1]))
 
 
 def dataset_path(config: Config, sample: str) -> Path:

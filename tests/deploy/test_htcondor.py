@@ -138,9 +138,6 @@ def test_rules_of_a_search() -> None:
     assert (asked.memory_mib, asked.walltime_s) == (3000, 777)
     with pytest.raises(PreflightError, match="hyperopt' keeps a search in one process"):
         search_of("pool", 2, "tune.engine=hyperopt")
-    where = load_site("kubernetes", REPOSITORY / "configs/sites/kubernetes.yaml")
-    with pytest.raises(PreflightError, match="Kubernetes cluster, where a search in several jobs is not made yet"):
-        plan_search(config_with(*SEARCH), where, Path("/r"), Path("/r"), 2)
     with pytest.raises(PreflightError, match="no tune block"):
         plan_search(config_with(), site("pool"), Path("/r"), Path("/r"), 2)
 

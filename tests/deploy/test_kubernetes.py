@@ -33,7 +33,7 @@ from deploy.backends.kubernetes import KubernetesBackend
 from deploy.backends.kubernetes_words import pending, refused, seen, seen_mpi_job, why_ended
 from deploy.credentials import token_end
 from deploy.errors import GatherError, SiteError
-from deploy.plan import plan, resolved
+from deploy.plan import plan, plan_search, resolved
 from deploy.runs import text_of
 from deploy.sites import KubernetesSite, load_site
 from nntrainer.config import Config, load_config
@@ -755,3 +755,27 @@ def test_plan_groups_parts_where_nothing_orders_them() -> None:
     assert jobs[0].resources.gpus == 2 and jobs[0].resources.memory_mib == 16384
     alone = replace(jobs[0].resources)
     assert alone.walltime_s > 43200  # the conversion's and the others' time come on top
+
+
+def test_plan_of_a_search() -> None:
+    sets = ("tune.parameters={model.dropout: {low: 0.0, high: 0.5}}", "tune.trials=8", "deploy.jobs=single")
+    path = Path("/home/user/runs/tth/search")
+
+    def search(jobs: int, **changes: Any) -> Batch:
+        where = site("kubernetes", **changes)
+        config = resolved(config_with(*sets), where, Path("/home/user"))
+        return Batch(path, where, tuple(plan_search(config, where, path, path, jobs)), config=text_of(config))
+
+    alone = search(9)
+    assert [job.name for job in alone.jobs] == [f"tune-{i}of8" for i in range(8)]  # never more jobs than trials
+    first = alone.jobs[0]
+    assert first.parts == ("convert-ttH", "convert-ttbb", "tune-0of8", "tune-best")
+    words = [word for word in first.command if word != "--part"]
+    assert words[-4:] == ["convert-ttH", "convert-ttbb", "tune-0of8", "rest"]
+    assert first.stage == "tune" and first.resources.gpus == 2
+    stages = rendered(search(3, jobset=True))["jobset.yaml"]["spec"]["replicatedJobs"]
+    assert [(each["name"], each["replicas"]) for each in stages] == [("convert", 1), ("tune", 3), ("evaluate", 1)]
+    pods = [each["template"]["spec"]["template"]["spec"]["containers"][0] for each in stages]
+    assert [pod["args"][-1] for pod in pods[1:]] == ["tune-$(JOB_INDEX)of3", "tune-best"]
+    assert [pod["resources"]["limits"].get("nvidia.com/gpu") for pod in pods] == [None, "2", None]
+    assert [each["dependsOn"][0]["name"] for each in stages[1:]] == ["convert", "tune"]

@@ -336,6 +336,26 @@ def trained_epochs(place: Place, name: str) -> int:
         return 0
 
 
+def test_a_search_in_two_jobs(place: Place) -> None:
+    name = f"search{random.randrange(10**6)}"
+    parameters = "{training.optimizer.learning_rate: {low: 0.001, high: 0.1, log: true}}"
+    sets = [f"tune.parameters={parameters}", "tune.sampler=random", "tune.trials=4"]
+    words = [word for each in sets for word in ("--set", each)]
+    place.deploy("submit", "c.yaml", "--site-file", "cluster.yaml", "--name", name, "--tune", "--jobs", "2", *words)
+    place.deploy("wait", name, "--timeout", "300")
+    assert [job["name"] for job in place.status(name)["jobs"]] == ["tune-0of2", "tune-1of2"]
+    place.deploy("gather", name)
+    files = gathered(place, name)
+    assert {"tune/best.yaml", "tune/trials.csv", "tune/plots/history.png"} <= set(files)
+    trials = json.loads((place.run(name) / "tune/trials.json").read_text())["trials"]
+    assert [(each["number"], each["state"]) for each in trials] == [(number, "done") for number in range(4)]
+    assert {each["worker"] for each in trials} <= {"tune-0of2", "tune-1of2"}
+    best = yaml.safe_load((place.run(name) / "tune/best.yaml").read_text())
+    rates = {each["values"]["training.optimizer.learning_rate"] for each in trials}
+    assert len(rates) == 4 and best["training"]["optimizer"]["learning_rate"] in rates
+    place.deploy("rm", name)
+
+
 def test_a_failing_job_is_explained(place: Place) -> None:
     name = f"bad{random.randrange(10**6)}"
     place.submit(name, "data.tree=nothing", "deploy.jobs=single")
