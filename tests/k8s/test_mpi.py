@@ -279,6 +279,20 @@ def test_two_folds_on_two_pods_from_submit_to_gathered_results(place: Place, ope
     until(lambda: not left(place, operator, name), 60)
 
 
+def test_a_search_trains_its_trials_on_two_pods(place: Place, operator: Operator) -> None:
+    name = f"tune{random.randrange(10**6)}"
+    search = "tune={sampler: random, trials: 2, parameters: {model.dropout: {low: 0.0, high: 0.5}}}"
+    words = [word for each in (*ONE_MODEL, search) for word in ("--set", each)]
+    site = ("--site-file", "cluster.yaml")
+    place.deploy("submit", "c.yaml", *site, "--name", name, "--tune", "--jobs", "1", *words)
+    wait(place, operator, name)
+    trials = sorted((place.on_volume(name) / "tune/trials").glob("*/training/fold0/training.json"))
+    said = [json.loads(each.read_text()) for each in trials]
+    assert [(each["state"], each["workers"]) for each in said] == [("done", 2), ("done", 2)]
+    place.deploy("gather", name)
+    assert "tune/best.yaml" in one_machine.gathered(place, name)
+
+
 def test_a_launcher_that_is_asked_to_end_leaves_a_checkpoint_and_goes_on(place: Place, operator: Operator) -> None:
     name = f"term{random.randrange(10**6)}"
     place.submit(name, *ONE_MODEL, "training.epochs=60")
