@@ -108,9 +108,12 @@ def measure(network: str, events: int, seed: int, epochs: int) -> dict[str, floa
 
     from nntrainer.dataset.conversion import convert
     from nntrainer.dataset.dataset import open_dataset
+    from nntrainer.dataset.inputs import dataset_inputs
+    from nntrainer.dataset.split import masks
     from nntrainer.evaluation.metrics import auc_bootstrap
-    from nntrainer.evaluation.predict import scores
+    from nntrainer.evaluation.predict import predictions, probabilities
     from nntrainer.export.onnx_export import export, parity_events
+    from nntrainer.networks.model import load_model
     from nntrainer.rundir import RunDir
     from nntrainer.training.record import read_training
     from nntrainer.training.train import train
@@ -123,10 +126,11 @@ def measure(network: str, events: int, seed: int, epochs: int) -> dict[str, floa
         (trained,) = train(settings, run)
         spent = cpu_seconds() - before
         with open_dataset(settings) as dataset:
-            found = scores(settings, run, dataset)
-            seen = np.isfinite(found.test[:, 0])
-            label, weight = dataset.column("label")[seen], dataset.column("weight")[seen]
-            auc, error = auc_bootstrap(label == 0, found.test[seen, 0], weight, replicas=50, seed=1)
+            tested = np.flatnonzero(masks(settings, dataset.column("eventNumber"), 0).test)
+            label, weight = dataset.column("label")[tested], dataset.column("weight")[tested]
+            model = load_model(run.fold(0) / "model.keras", settings.model)
+            given = predictions(model, dataset_inputs(settings, dataset), tested)
+            auc, error = auc_bootstrap(label == 0, probabilities(given, 0, 2)[:, 0], weight, replicas=50, seed=1)
             inputs = parity_events(settings, 0, dataset)
         (exported,) = export(settings, run)
         options = onnxruntime.SessionOptions()
