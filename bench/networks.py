@@ -178,10 +178,10 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     where = about["machine"]
     return "\n".join(lines) + (
         f"\n\n{about['events']:,} events a class, 60 % of them to train on, {about['epochs']} epochs; every network "
-        f"with its default options, on the same jets, leptons and missing momentum; `lorentz` sees four-vectors, "
-        f"and the b-tag as a scalar. Each AUC has a statistical uncertainty of {error:.4f}, which networks share: they "
-        f"score the same events. Measured on a core of {where['cpu']}, commit {about['commit']}, by "
-        f"`python bench/networks.py`.\n"
+        f"with its default options, on the same jets, leptons and missing momentum; `lorentz` sees of them the "
+        f"four-vectors of jets and leptons, and the b-tag as a scalar. Each AUC has a statistical uncertainty of "
+        f"{error:.4f}, which networks share: they score the same events. Measured on a core of {where['cpu']}, commit "
+        f"{about['commit']}, by `python bench/networks.py`.\n"
     )
 
 
