@@ -99,15 +99,15 @@ def plan(config: Config, site: Site, run: Path, directory: Path) -> list[JobSpec
     Returns:
         The jobs, each after those that it needs.
     """
+    single = (config.deploy.jobs or site.jobs) == "single"
     if isinstance(site, KubernetesSite):
-        if (config.deploy.jobs or site.jobs) == "single":
+        if single:
             command = (*_in_pod(site, run), *_untracked(config))
             return [_job("run", "run", command, site.work.path, config, site)]
         groups = config.deploy.inject_jobs if site.jobset else 1
         return _in_pods(parts_of(config, groups, expanded=False), config, site, run)
     python = _program(site)
     config_file = str(run / "config.yaml")
-    single = (config.deploy.jobs or site.jobs) == "single"
     in_run = (*python, "run", "config.yaml", "--run-dir", ".")
     if single and isinstance(site, HTCondorSite) and site.sandboxes:
         return [_all_parts(parts_of(config), in_run, run, config, site)]
