@@ -159,29 +159,32 @@ def cpu_seconds() -> float:
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the table, the best network first."""
     lines = [
-        "| network | AUC, mean ± spread over seeds | seeds | parameters | training on one core | ONNX on one core |",
-        "|---|---|---|---|---|---|",
+        "| network | AUC | parameters | training [min] | ONNX [events/s] |",
+        "|---|---|---|---|---|",
     ]
     rows = []
     for name, found in results.items():
         runs: Sequence[Mapping[str, float]] = list(found["runs"].values())
         values = [each["auc"] for each in runs]
         mean = fmean(values)
-        spread = f" ± {stdev(values):.4f}" if len(values) > 1 else ""
+        spread = f"&nbsp;±&nbsp;{stdev(values):.4f}" if len(values) > 1 else ""
         minutes = median([each["cpu_seconds"] for each in runs]) / 60
         rate = median([each["onnx_events_per_s"] for each in runs])
-        text = f"{mean:.4f}{spread} | {len(values)} | {int(runs[0]['parameters']):,} | {minutes:,.1f} min"
-        rows.append((mean, f"| `{name}` | {text} | {rate:,.0f} events/s |"))
+        text = f"{mean:.4f}{spread} | {int(runs[0]['parameters']):,} | {minutes:,.1f}"
+        rows.append((mean, f"| `{name}` | {text} | {rate:,.0f} |"))
     lines += [text for _, text in sorted(rows, reverse=True)]
     error = max(each["auc_error"] for found in results.values() for each in found["runs"].values())
+    seeds = sorted({len(found["runs"]) for found in results.values()})
     about = list(results.values())[-1]
     where = about["machine"]
     return "\n".join(lines) + (
-        f"\n\n{about['events']:,} events a class, 60 % of them to train on, {about['epochs']} epochs; every network "
+        f"\n\nAUC: mean ± spread over {' or '.join(map(str, seeds))} seeds; training and ONNX on one core of "
+        f"{where['cpu']}. "
+        f"{about['events']:,} events a class, 60 % of them to train on, {about['epochs']} epochs; every network "
         f"with its default options, on the same jets, leptons and missing momentum; `lorentz` sees of them the "
         f"four-vectors of jets and leptons, and the b-tag as a scalar. Each AUC has a statistical uncertainty of "
-        f"{error:.4f}, which networks share: they score the same events. Measured on a core of {where['cpu']}, commit "
-        f"{about['commit']}, by `python bench/networks.py`.\n"
+        f"{error:.4f}, which networks share: they score the same events. Measured at commit "
+        f"{about['commit']} by `python bench/networks.py`.\n"
     )
 
 
