@@ -375,7 +375,7 @@ def examples() -> str:
     lines = []
     for title, pattern in (
         ("Configurations", "configs/*.yaml"),
-        ("Examples", "configs/examples/*.yaml"),
+        ("Examples", "configs/examples/*.*"),
         ("Site files", "configs/sites/*.yaml"),
     ):
         lines += [f"## {title}", ""]
@@ -383,7 +383,7 @@ def examples() -> str:
             name = path.relative_to(REPOSITORY).as_posix()
             text = path.read_text(encoding="utf-8").splitlines()
             shown = [line for line in text if not line.startswith("# yaml-language-server")]
-            lines += [f"### {name} {{ #{example_anchor(name)} }}", "", "```yaml", *shown, "```", ""]
+            lines += [f"### {name} {{ #{example_anchor(name)} }}", "", f"```{path.suffix[1:]}", *shown, "```", ""]
     return _page("Whole configurations", "The files of `configs/`, which the tests run.", *lines)
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from nntrainer.cli.app import app
 from nntrainer.console import print_table, starting
-
-if TYPE_CHECKING:
-    pass
 
 
 def _networks(incomplete: str) -> list[tuple[str, str]]:
@@ -20,6 +17,11 @@ def _networks(incomplete: str) -> list[tuple[str, str]]:
     from nntrainer.config.registry import NETWORKS
 
     return starting(((name, catalogue.summary(NETWORKS.get(name))) for name in NETWORKS.names()), incomplete)
+
+
+def _said(docstring: str) -> str:
+    """Return a docstring without its marks of code, which a terminal does not draw."""
+    return docstring.replace("``", "")
 
 
 @app.command()
@@ -38,11 +40,11 @@ def models(
 
     chosen = {each: NETWORKS.get(each) for each in ([name] if name else NETWORKS.names())}
     if not name and not verbose:
-        rows = [[each, catalogue.network_types(part), catalogue.summary(part)] for each, part in chosen.items()]
+        rows = [[each, catalogue.network_types(part), _said(catalogue.summary(part))] for each, part in chosen.items()]
         print_table("Networks", ["model.name", "network_type", "what it is"], rows)
         return
     for each, part in chosen.items():
-        print(f"{each} (network_type {catalogue.network_types(part)})\n{catalogue.description(part)}")
+        print(f"{each} (network_type {catalogue.network_types(part)})\n{_said(catalogue.description(part))}")
         rows = [list(option) for option in catalogue.options(part)]
         print_table("", ["option", "type", "default", "what it does"], rows)
         print()

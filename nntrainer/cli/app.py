@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,6 +50,7 @@ _debug = False
 
 def main() -> None:
     """Run the command line; errors of the user become one sentence and exit code 2."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before a verb imports TensorFlow, which speaks of its build
     try:
         app()
     except Interrupted as stop:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from nntrainer.cli.app import ConfigFile, Force, Overrides, app, check_own, load
 from nntrainer.console import one_word, print_table
 from nntrainer.errors import NNTrainerError
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()

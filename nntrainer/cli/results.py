@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,9 +19,6 @@ from nntrainer.cli.app import (
 )
 from nntrainer.console import one_word, print_table
 from nntrainer.errors import NNTrainerError
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()

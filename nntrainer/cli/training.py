@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -23,9 +23,6 @@ from nntrainer.cli.app import (
 from nntrainer.cli.report import track_finished
 from nntrainer.console import print_table, starting
 from nntrainer.errors import NNTrainerError
-
-if TYPE_CHECKING:
-    pass
 
 
 def _stages(incomplete: str) -> list[tuple[str, str]]:

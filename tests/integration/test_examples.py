@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from nntrainer.config import load_config
+from nntrainer.config.registry import NETWORKS
 from nntrainer.dataset.check import check_data
 from nntrainer.pipeline import run
 from nntrainer.training.record import read_training
 
 OWN_NTUPLES = {"cp"}  # with other ntuples than the toy's: in test_cp.py
-FILES = sorted((Path(__file__).parents[2] / "configs/examples").glob("*.yaml"))
+CONFIGS = Path(__file__).parents[2] / "configs"
+FILES = sorted((CONFIGS / "examples").glob("*.yaml"))
 EXAMPLES = [path for path in FILES if path.stem not in OWN_NTUPLES]
 TWO_WORKERS = {"deep_sets", "particle_transformer", "reconstruction"}
 """A set, pairs of objects and several tasks: trained by two real Horovod workers."""
@@ -28,11 +30,17 @@ STAGES = ["convert", "train", "evaluate", "export", "inject"]
 """All but the plots of the inputs, which take the longest and know no networks."""
 
 
+def test_every_network_has_an_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(CONFIGS.parent)
+    assert {load_config(path, [], environment={}).model.name for path in FILES} == set(NETWORKS.names())
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_runs(path: Path, toy_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo/ntuples").symlink_to(toy_files[0].parent)
+    (tmp_path / "configs").symlink_to(CONFIGS)
     workers = 2 if path.stem in TWO_WORKERS else 1
     # Two workers train one network and not one a fold: starting them takes most of the time.
     split = ["preparation.folds=null", "preparation.fractions={}"] if workers > 1 else []
