@@ -24,7 +24,11 @@ def preflight(batch: Batch, config: Config) -> list[Finding]:
 
     Returns:
         What was found; errors stop a submission, warnings do not.
+
+    Raises:
+        ConfigError: the training has one class alone.
     """
+    config.require_classes()
     found = _directory(batch)
     for job in batch.jobs:
         found += _limits(batch, job)

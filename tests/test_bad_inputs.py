@@ -129,6 +129,7 @@ CASES: list[tuple[str, Case, list[str]]] = [
         check("training:", "preparation: {feature_makers: [{maker: magic}]}\ntraining:"),
         ["feature_makers[0]", "magic"],
     ),
+    ("no feature of an object", check("[jet_pt]", "[]"), ["features.objects.jets.features", "at least 1"]),
     ("empty max", check("max: 2", "max: 0"), ["features.objects.jets.max", "0"]),
     ("--set without a value", lambda p: ["check", p.config(), "--set", "training.epochs"], ["--set", "="]),
     ("--set of an unknown key", lambda p: ["check", p.config(), "--set", "training.epoch=2"], ["'epochs'"]),
@@ -157,6 +158,7 @@ CASES: list[tuple[str, Case, list[str]]] = [
         lambda p: ["train", p.config("label: b", "label: s"), "--runs", str(p.folder / "runs")],
         ["labels", "'s'"],
     ),
+    ("one class, check", check("label: b", "label: s"), ["labels", "'s'"]),
     (
         "a fold that is not",
         lambda p: ["train", p.config(), "--fold", "7", "--runs", str(p.folder / "runs")],
@@ -203,6 +205,24 @@ def test_one_sentence(
     after_ = place.state()
     assert {name: after_.get(name) for name in before} == before
     assert not [name for name in after_ if name.endswith(".part")]
+
+
+def test_one_class_is_said_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = Place(tmp_path)
+    config, before = place.config("label: b", "label: s"), set(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["nntrainer", "run", config])
+    with pytest.raises(SystemExit):
+        main()
+    assert "only the label 's'" in capsys.readouterr().err
+    assert set(tmp_path.rglob("*")) == before
+    monkeypatch.setattr(sys, "argv", ["nntrainer", "run", config, "--stage", "convert"])
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert not done.value.code  # a dataset of one class is one
+    assert len(list(place.out.rglob("*.h5"))) == 2
 
 
 def test_there_are_thirty() -> None:

@@ -82,8 +82,12 @@ def load(path: Path, overrides: list[str] | None) -> Config:
     return load_config(path, overrides or ())
 
 
-def check_own(config: Config) -> None:
-    """Build a network that people wrote themselves, before anything is made for it; others are not even imported."""
+def check_trainable(config: Config) -> None:
+    """Refuse what no training could use, before anything is made for it: one class alone, a network that fails.
+
+    Only networks that people wrote themselves are built for it; for others not even Keras is imported.
+    """
+    config.require_classes()
     if config.model.own:
         from nntrainer.networks.model import check_model
 
@@ -106,7 +110,8 @@ def run_stages_of(
     from nntrainer.pipeline import run as run_stages
     from nntrainer.progress import for_terminal
 
-    check_own(config)
+    if stages is None or "train" in stages:
+        check_trainable(config)
     result = run_stages(config, run_dir=run_dir, root=runs, stages=stages, progress=for_terminal(), **options)
     print_results(result)
     return result

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nntrainer.cli.app import ConfigFile, Force, Overrides, app, check_own, load
+from nntrainer.cli.app import ConfigFile, Force, Overrides, app, check_trainable, load
 from nntrainer.console import one_word, print_table
 from nntrainer.errors import NNTrainerError
 
@@ -21,7 +21,7 @@ def check(
 ) -> None:
     """Check a configuration; with --data, also its files and branches."""
     loaded = load(config, overrides)
-    check_own(loaded)
+    check_trainable(loaded)
     if not data:
         print(f"{config}: valid (digest {loaded.digest()[:8]})")
         return

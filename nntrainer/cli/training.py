@@ -14,7 +14,7 @@ from nntrainer.cli.app import (
     Root,
     RunOption,
     app,
-    check_own,
+    check_trainable,
     load,
     print_results,
     run_dir_of,
@@ -84,7 +84,7 @@ def train(
 
     more = [f"training.workers={workers}"] if workers is not None else []
     loaded = load(config, [*(overrides or ()), *more])
-    check_own(loaded)
+    check_trainable(loaded)
     directory = run_dir_of(loaded, run_dir, runs)
     with directory.lock():
         from nntrainer.dataset.conversion import convert as convert_samples
@@ -156,7 +156,7 @@ def trade_off(
     loaded = load(config, overrides)
     block_of(loaded)
     wanted = strengths_of(strengths)
-    check_own(loaded)
+    check_trainable(loaded)
     directory = run_dir_of(loaded, run_dir, runs)
     with directory.lock():
         found = train_each(loaded, directory, wanted, for_terminal())

@@ -318,6 +318,8 @@ def _sentence(item: Any, location: Location, owner: type[BaseModel] | None) -> s
             return f"the key {context['discriminator']} is required here"
         words = [word.strip(" '") for word in allowed.split(",")]
         return f"'{tag}' is not known; allowed are {allowed}.{nearest(str(tag), words)}"
+    if kind == "too_short":
+        return f"at least {item['ctx']['min_length']} must be given here, and there are {item['ctx']['actual_length']}"
     message = str(item["msg"]).removeprefix("Value error, ")
     if kind == "value_error":
         return message

@@ -20,7 +20,7 @@ from nntrainer.config.targets import CLASS, Assignment, Regression, check_target
 from nntrainer.config.tracking import Tracking
 from nntrainer.config.training import Training
 from nntrainer.config.tuning import Tune
-from nntrainer.errors import nearest, one_of
+from nntrainer.errors import ConfigError, nearest, one_of
 
 
 class Config(Closed):
@@ -146,6 +146,19 @@ class Config(Closed):
     def classifies(self) -> bool:
         """Whether the network learns the class of an event."""
         return CLASS in self.training.tasks
+
+    def require_classes(self) -> None:
+        """Refuse samples of one class alone where a training is to tell classes apart.
+
+        Raises:
+            ConfigError: all samples have the same label, and the class is to be learnt.
+        """
+        labels = self.data.labels
+        if len(labels) < 2 and self.classifies:
+            raise ConfigError(
+                f"data.samples have only the label '{labels[0]}'; a training needs samples with two labels or more, or "
+                "training.tasks without 'class'"
+            )
 
     @property
     def assignments(self) -> dict[str, Assignment]:

@@ -186,18 +186,13 @@ def _event_bytes(config: Config) -> int:
 
 
 def _check(config: Config, fold: int, events: int, train: np.ndarray, validation: int) -> None:
-    labels = config.data.labels
-    if len(labels) < 2 and config.classifies:
-        raise TrainingError(
-            f"data.samples have only the label '{labels[0]}'; a training needs samples with two labels or more, or "
-            "training.tasks without 'class'"
-        )
+    config.require_classes()
     if not validation:
         raise TrainingError(
             f"fold {fold}: none of the {events} events is left for validation; lower "
             "preparation.validation_every or give more events"
         )
-    for name, count in zip(labels, train, strict=True):
+    for name, count in zip(config.data.labels, train, strict=True):
         if count < config.training.workers:
             raise TrainingError(
                 f"fold {fold}: class '{name}' has {count} training events; loosen the selection or give more files"

@@ -17,6 +17,7 @@ from deploy.plan import plan, resolved
 from deploy.preflight import preflight, refuse_errors
 from deploy.sites import LOCAL, LocalSite, Site, find_sites, load_site, site_of
 from nntrainer.config import Config, load_config
+from nntrainer.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -188,6 +189,15 @@ def test_limits_stop_a_submission(tmp_path: Path, options: dict[str, object], se
     batch = Batch(tmp_path, site, tuple(plan(config_of(), site, tmp_path, tmp_path)))
     with pytest.raises(PreflightError, match=sentence):
         refuse_errors(preflight(batch, config_of()))
+
+
+def test_one_class_alone_is_not_submitted(tmp_path: Path) -> None:
+    config = config_of("data.samples.1.label=signal")
+    with pytest.raises(ConfigError, match="only the label 'signal'"):
+        preflight(Batch(tmp_path, LOCAL, tuple(plan(config, LOCAL, tmp_path, tmp_path))), config)
+    target = "data.targets.met={kind: regression, expression: met_met}"
+    alone = config_of("data.samples.1.label=signal", target, "training.tasks={met: 1.0}")
+    assert preflight(Batch(tmp_path, LOCAL, tuple(plan(alone, LOCAL, tmp_path, tmp_path))), alone) == []
 
 
 def test_inputs_are_looked_for(tmp_path: Path) -> None:

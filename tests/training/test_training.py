@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from nntrainer.config import Config
-from nntrainer.errors import Interrupted, MissingDependencyError, StoreError, TrainingError
+from nntrainer.errors import ConfigError, Interrupted, MissingDependencyError, StoreError, TrainingError
 from nntrainer.networks.model import load_model
 from nntrainer.rundir import RunDir
 from nntrainer.training import distributed, loop, steps
@@ -220,7 +220,7 @@ def test_what_cannot_be_trained_is_refused(make_config: Make, tmp_path: Path, mo
     moved = Config.model_validate({**config.dump(), "data": {**config.dump()["data"], "directory": "nowhere"}})
     with pytest.raises(StoreError, match="nowhere"):
         train(moved, RunDir(tmp_path))
-    with pytest.raises(TrainingError, match="only the label"):
+    with pytest.raises(ConfigError, match="only the label"):
         train(make_config(labels=1), RunDir(tmp_path))
     monkeypatch.setattr(distributed.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r"workers is 2.*make venv"):
