@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nntrainer.console import print_table
-from nntrainer.errors import Interrupted, NNTrainerError
+from nntrainer.errors import ConfigError, Interrupted, NNTrainerError
 
 if TYPE_CHECKING:
     from nntrainer.config import Config
@@ -82,16 +82,22 @@ def load(path: Path, overrides: list[str] | None) -> Config:
     return load_config(path, overrides or ())
 
 
-def check_trainable(config: Config) -> None:
-    """Refuse what no training could use, before anything is made for it: one class alone, a network that fails.
+def load_trainable(path: Path, overrides: list[str] | None) -> Config:
+    """Return the configuration of a training, refused before anything is made for it if no training can use it.
 
-    Only networks that people wrote themselves are built for it; for others not even Keras is imported.
+    That is one class alone, or a network that fails. Only networks that people wrote themselves are built for it; for
+    others not even Keras is imported.
     """
-    config.require_classes()
-    if config.model.own:
-        from nntrainer.networks.model import check_model
+    config = load(path, overrides)
+    try:
+        config.require_classes()
+        if config.model.own:
+            from nntrainer.networks.model import check_model
 
-        check_model(config)
+            check_model(config)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return config
 
 
 def run_dir_of(config: Config, run_dir: Path | None, root: Path) -> RunDir:
@@ -110,8 +116,6 @@ def run_stages_of(
     from nntrainer.pipeline import run as run_stages
     from nntrainer.progress import for_terminal
 
-    if stages is None or "train" in stages:
-        check_trainable(config)
     result = run_stages(config, run_dir=run_dir, root=runs, stages=stages, progress=for_terminal(), **options)
     print_results(result)
     return result

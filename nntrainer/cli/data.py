@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nntrainer.cli.app import ConfigFile, Force, Overrides, app, check_trainable, load
+from nntrainer.cli.app import ConfigFile, Force, Overrides, app, load, load_trainable
 from nntrainer.console import one_word, print_table
 from nntrainer.errors import NNTrainerError
 
@@ -20,8 +20,7 @@ def check(
     data: Annotated[bool, typer.Option("--data", help="Open the files and check every branch.")] = False,
 ) -> None:
     """Check a configuration; with --data, also its files and branches."""
-    loaded = load(config, overrides)
-    check_trainable(loaded)
+    loaded = load_trainable(config, overrides)
     if not data:
         print(f"{config}: valid (digest {loaded.digest()[:8]})")
         return

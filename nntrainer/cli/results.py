@@ -14,6 +14,7 @@ from nntrainer.cli.app import (
     RunOption,
     app,
     load,
+    load_trainable,
     run_dir_of,
     run_stages_of,
 )
@@ -26,7 +27,7 @@ def evaluate(
     config: ConfigFile, overrides: Overrides = None, run_dir: RunOption = None, runs: Root = Path("runs")
 ) -> None:
     """Draw and measure how well the trained network does."""
-    run_stages_of(load(config, overrides), run_dir, runs, ["convert", "inputs", "train", "evaluate"])
+    run_stages_of(load_trainable(config, overrides), run_dir, runs, ["convert", "inputs", "train", "evaluate"])
 
 
 @app.command("alpha-scan")
@@ -56,7 +57,7 @@ def export(
     config: ConfigFile, overrides: Overrides = None, run_dir: RunOption = None, runs: Root = Path("runs")
 ) -> None:
     """Write the trained networks as ONNX and check them against Keras."""
-    run_stages_of(load(config, overrides), run_dir, runs, ["convert", "train", "export"])
+    run_stages_of(load_trainable(config, overrides), run_dir, runs, ["convert", "train", "export"])
 
 
 @app.command()

@@ -14,8 +14,8 @@ from nntrainer.cli.app import (
     Root,
     RunOption,
     app,
-    check_trainable,
     load,
+    load_trainable,
     print_results,
     run_dir_of,
     run_stages_of,
@@ -63,7 +63,7 @@ def run(
         done = run_parts(load(config, overrides), part, run_dir=run_dir, force=force, progress=for_terminal())
         print_results(done)
         return
-    loaded = load(config, overrides)
+    loaded = load_trainable(config, overrides) if not stage or "train" in stage else load(config, overrides)
     done = run_stages_of(loaded, run_dir, runs, stage, new=new, force=force)
     if loaded.tracking is not None and not stage and not no_track:
         track_finished(done, loaded)
@@ -83,8 +83,7 @@ def train(
     from nntrainer.training.train import train as train_folds
 
     more = [f"training.workers={workers}"] if workers is not None else []
-    loaded = load(config, [*(overrides or ()), *more])
-    check_trainable(loaded)
+    loaded = load_trainable(config, [*(overrides or ()), *more])
     directory = run_dir_of(loaded, run_dir, runs)
     with directory.lock():
         from nntrainer.dataset.conversion import convert as convert_samples
@@ -110,7 +109,7 @@ def find_lr(
     from nntrainer.progress import for_terminal
     from nntrainer.training.find_lr import find_lr as test_rates
 
-    loaded, progress = load(config, overrides), for_terminal()
+    loaded, progress = load_trainable(config, overrides), for_terminal()
     convert_samples(loaded, progress=progress)
     path = output / f"{loaded.name}_fold{fold}"
     found = test_rates(loaded, fold, path, smallest=smallest, largest=largest, steps=steps, progress=progress)
@@ -132,7 +131,7 @@ def tune(
     from nntrainer.progress import for_terminal
     from nntrainer.tuning.report import rows_of
 
-    loaded = load(config, overrides)
+    loaded = load_trainable(config, overrides)
     result = search(loaded, run_dir=run_dir, root=runs, jobs=jobs, new=new, progress=for_terminal())
     print_table(*rows_of(loaded, result.run))
     print(result.run.path / "tune" / "best.yaml")
@@ -153,10 +152,9 @@ def trade_off(
     from nntrainer.tuning.trade_off import FOLDER, block_of, draw, strengths_of
     from nntrainer.tuning.trade_off import trade_off as train_each
 
-    loaded = load(config, overrides)
+    loaded = load_trainable(config, overrides)
     block_of(loaded)
     wanted = strengths_of(strengths)
-    check_trainable(loaded)
     directory = run_dir_of(loaded, run_dir, runs)
     with directory.lock():
         found = train_each(loaded, directory, wanted, for_terminal())
