@@ -92,13 +92,13 @@ def test_the_pruner_stops_trainings(make_search: Make, tmp_path: Path) -> None:
     rates = [0.1, 0.09, 0.08, 0.07, 0.06, 1.0e-6, 1.0e-7]
     parameters = {"training.optimizer.learning_rate": {"choices": rates}}
     config = make_search(
-        sampler="grid", pruner="median", parameters=parameters, trials=7, training={"epochs": 8, "batch_size": 32}
+        sampler="grid", pruner="median", parameters=parameters, trials=7, training={"epochs": 40, "batch_size": 32}
     )
     found = trials_of(search(config, run_dir=tmp_path / "run").run.path)
     pruned = [each for each in found if each["state"] == "pruned"]
     assert {each["number"] for each in pruned} >= {5, 6}
-    assert all(2 <= each["epochs"] < 8 for each in pruned)
-    assert all(each["epochs"] == 8 for each in found if each["state"] == "done")
+    assert all(2 <= each["epochs"] < 40 for each in pruned)
+    assert all(each["epochs"] == 40 for each in found if each["state"] == "done")
 
 
 @pytest.mark.skipif(not find_spec("horovod"), reason="Horovod is not installed; `make venv` builds it")

@@ -36,7 +36,7 @@ Make = Callable[..., Config]
         ({"model.dropout": {"choices": [0.1, 0.1]}}, "two values or more, each once"),
         ({"model.dropout": {"lwo": 0.1, "high": 1.0}}, "no key 'lwo' .*Did you mean 'low'"),
         ({"model": {"choices": ["dense", "residual"]}, "model.dropout": {"low": 0.1, "high": 1.0}}, "one of the two"),
-        ({}, "at least 1 item"),
+        ({}, "at least 1 must be given"),
     ],
 )
 def test_wrong_parameters(make_search: Make, parameters: dict[str, Any], message: str) -> None:
