@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import http.server
 import json
 import os
@@ -50,22 +51,51 @@ def real_files() -> Path | _Downloaded:
 
 
 @pytest.fixture(scope="session")
-def toy_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Toy ntuples: 400 events of ttH and of tt+bb."""
-    from nntrainer.ntuples.toy import generate
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Return a function that makes a folder once for all processes of a test run, for tests that only read it.
 
-    return generate(tmp_path_factory.mktemp("toy"), samples=("ttH", "ttbb"), events=400, seed=3)
+    It takes the folder's name and a function that fills the empty folder; processes that come later wait for the first.
+    """
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once"
+
+    def make(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, made = root / name, root / f"{name}.made"
+        root.mkdir(exist_ok=True)
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a process that failed
+                folder.mkdir()
+                fill(folder)
+                made.touch()
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def toy_files(once: Callable[..., Path]) -> list[Path]:
+    """Toy ntuples: 400 events of ttH and of tt+bb."""
+    from nntrainer.ntuples.toy import generate
+
+    return sorted(once("toy", lambda folder: generate(folder, samples=("ttH", "ttbb"), events=400, seed=3)).iterdir())
+
+
+@pytest.fixture(scope="session")
+def finished_run(once: Callable[..., Path]) -> Path:
     """A small finished run of three classes, with names that mean something to HTML; not to be changed."""
+    run = once("finished", _finish) / "run"
+    return run.resolve()
+
+
+def _finish(place: Path) -> None:
     import uproot
 
     from nntrainer.config import Config
     from nntrainer.pipeline import run
 
-    folder = tmp_path_factory.mktemp("finished") / """<img src=x onerror="alert(1)"> & 'so'"""
+    folder = place / """<img src=x onerror="alert(1)"> & 'so'"""
     folder.mkdir()
     rng = np.random.default_rng(1)
     for name, shift in (("s", 1.0), ("b", 0.0), ("c", -0.5)):
@@ -97,7 +127,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             },
         }
     )
-    return run(config, root=folder / "runs").run.path
+    (place / "run").symlink_to(run(config, root=folder / "runs").run.path)
 
 
 @pytest.fixture(scope="session")

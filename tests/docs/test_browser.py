@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 Visit = Callable[..., Any]
 PAGES = ("index.html", "tutorials/toy.html", "reference/configuration.html", "catalogue.html")
 

@@ -32,15 +32,6 @@ DOCS = REPOSITORY / "docs"
 FOLLOWED = ["start.md", "python.md", *sorted(f"tutorials/{path.name}" for path in (DOCS / "tutorials").glob("*.md"))]
 PAGES = [REPOSITORY / "README.md", *sorted(DOCS.rglob("*.md"))]
 FEWER = {"NNTRAINER__FEATURES__EVENTS": "[nJets, HT_all]", "NNTRAINER__FEATURES__OBJECTS": "{}"}
-"""For pages that do all stages of configs/tth.yaml, whose inputs would be drawn for half a minute."""
-EVENTS = re.compile(r"--events \d+")
-SHORT = {
-    "NNTRAINER__TRAINING__EPOCHS": "1",
-    "NNTRAINER__TRAINING__BATCH_SIZE": "64",
-    "NNTRAINER__TRAINING__TENSORBOARD": "false",
-    "NNTRAINER__EVALUATION__BOOTSTRAP": "2",
-}
-FEWER = {"NNTRAINER__FEATURES__EVENTS": "[nJets, HT_all]", "NNTRAINER__FEATURES__OBJECTS": "{}"}
 """Where every feature would be drawn for seconds."""
 MORE: dict[str, dict[str, str]] = {
     "start.md": FEWER,
@@ -121,6 +112,7 @@ def own_ntuples(place: Path) -> None:
             new.mktree("analysis/events", kinds).extend({names[name]: arrays[name] for name in names})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", FOLLOWED)
 def test_a_tutorial_can_be_followed(page: str, place: Path) -> None:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

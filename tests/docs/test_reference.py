@@ -15,6 +15,8 @@ from deploy.sites import Site
 from nntrainer.config.models import Config
 from nntrainer.config.registry import AUGMENTATIONS, MAKERS, NETWORKS, OBSERVABLES
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[2]
 
 

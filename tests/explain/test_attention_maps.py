@@ -20,6 +20,8 @@ from nntrainer.progress import silent
 from tests.networks.test_heads import with_targets
 from tests.networks.test_objects import NETWORKS, config_of, inputs_of
 
+pytestmark = pytest.mark.slow
+
 ATTENTIVE = [each for each in NETWORKS if each[0]["name"] in ("transformer", "particle_transformer", "spanet", "gatv2")]
 
 

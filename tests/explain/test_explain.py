@@ -21,6 +21,8 @@ from nntrainer.rundir import RunDir
 from tests.explain.conftest import SMALL
 from tests.explain.test_methods import METHODS
 
+pytestmark = pytest.mark.slow
+
 EVENTS = 24
 
 

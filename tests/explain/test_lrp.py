@@ -19,6 +19,8 @@ from nntrainer.networks.model import build_model
 from tests.networks.test_heads import with_targets
 from tests.networks.test_objects import NETWORKS, config_of, inputs_of
 
+pytestmark = pytest.mark.slow
+
 RULES = (Rules("epsilon"), Rules("gamma", attention="softmax"))
 FLAT = [
     ({"name": "dense", "layers": [16, 16], "normalisation": "batch_norm", "activation": "silu"}, "flat"),

@@ -19,6 +19,8 @@ from nntrainer.explain.subject import Subject
 from nntrainer.progress import silent
 from tests.explain.conftest import TRUE
 
+pytestmark = pytest.mark.slow
+
 METHODS = ("shap", "lime", "permutation", "integrated_gradients")
 Look = Callable[..., tuple[Subject, Sample]]
 

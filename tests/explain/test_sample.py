@@ -17,6 +17,8 @@ from nntrainer.explain.baseline import full_events, mean_event
 from nntrainer.explain.explain import open_run
 from nntrainer.explain.sample import Sample, draw, features
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sample(make_run: Callable[..., Path]) -> Sample:

@@ -17,6 +17,8 @@ from nntrainer.explain.subject import Subject, explained, load_subject
 from nntrainer.networks.inputs import Range, Scaling
 from nntrainer.networks.model import build_model
 
+pytestmark = pytest.mark.slow
+
 Look = Callable[..., tuple[Subject, Sample]]
 
 

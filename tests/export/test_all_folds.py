@@ -17,6 +17,8 @@ from nntrainer.dataset.split import fold_of
 from nntrainer.errors import ExportError
 from nntrainer.export.all_folds import FILE, TOPCPTOOLKIT, join, joined_metadata, write, write_topcptoolkit
 
+pytestmark = pytest.mark.slow
+
 K = 3
 LARGEST = [0, 1, 2**53, 2**53 + 1, 2**53 + 2, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 2, 2**64 - 1]
 

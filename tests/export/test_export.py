@@ -25,6 +25,8 @@ from nntrainer.networks.inputs import fit_scaling
 from nntrainer.networks.model import build_model, load_model
 from nntrainer.rundir import RunDir
 
+pytestmark = pytest.mark.slow
+
 Made = tuple[Config, RunDir]
 
 

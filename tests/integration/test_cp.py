@@ -14,6 +14,8 @@ from nntrainer.evaluation.alpha_scan import measure
 from nntrainer.ntuples.toy import generate
 from nntrainer.pipeline import run
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).parents[2] / "configs" / "examples" / "cp.yaml"
 
 

@@ -13,10 +13,12 @@ from nntrainer.dataset.check import check_data
 from nntrainer.pipeline import run
 from nntrainer.training.record import read_training
 
-OWN_NTUPLES = {"cp"}  # with other ntuples than the toy's: in test_cp.py
+pytestmark = pytest.mark.slow
+
+ELSEWHERE = {"cp", "kfold"}  # whole in test_cp.py and test_kfold.py
 CONFIGS = Path(__file__).parents[2] / "configs"
 FILES = sorted((CONFIGS / "examples").glob("*.yaml"))
-EXAMPLES = [path for path in FILES if path.stem not in OWN_NTUPLES]
+EXAMPLES = [path for path in FILES if path.stem not in ELSEWHERE]
 TWO_WORKERS = {"deep_sets", "particle_transformer", "reconstruction"}
 """A set, pairs of objects and several tasks: trained by two real Horovod workers."""
 SMALL = [
@@ -25,6 +27,8 @@ SMALL = [
     "training.threads=1",
     "training.tensorboard=false",
     "evaluation.bootstrap=2",
+    "preparation.folds=null",  # one network and not one for each fold; those are in test_kfold.py
+    "preparation.fractions={}",
 ]
 STAGES = ["convert", "train", "evaluate", "export", "inject"]
 """All but the plots of the inputs, which take the longest and know no networks."""
@@ -42,16 +46,14 @@ def test_an_example_runs(path: Path, toy_files: list[Path], tmp_path: Path, monk
     (tmp_path / "demo/ntuples").symlink_to(toy_files[0].parent)
     (tmp_path / "configs").symlink_to(CONFIGS)
     workers = 2 if path.stem in TWO_WORKERS else 1
-    # Two workers train one network and not one a fold: starting them takes most of the time.
-    split = ["preparation.folds=null", "preparation.fractions={}"] if workers > 1 else []
-    config = load_config(path, [*SMALL, f"training.workers={workers}", *split], environment={})
+    config = load_config(path, [*SMALL, f"training.workers={workers}"], environment={})
     assert all(sample.entries for sample in check_data(config))
     done = run(config, stages=STAGES)
     assert [stage.name for stage in done.stages][-1] == "inject"
-    assert {read_training(done.run.fold(fold))["workers"] for fold in range(config.preparation.k)} == {workers}
+    assert read_training(done.run.fold(0))["workers"] == workers
     metrics = json.loads((done.run.path / "metrics.json").read_text())
     if config.classifies:
         assert 0 < metrics["auc"]["test"] < 1
     for target in config.assignments.values():
         assert all(0 <= metrics["reconstruction"][name]["network"]["all"]["value"] <= 1 for name in target.particles)
-    assert len(list(done.run.models.glob("fold?.onnx"))) == config.preparation.k
+    assert [path.name for path in done.run.models.glob("fold?.onnx")] == ["fold0.onnx"]

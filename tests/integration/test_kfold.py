@@ -15,8 +15,11 @@ import uproot
 import yaml
 
 from nntrainer.config import load_config
+from nntrainer.dataset.check import check_data
 from nntrainer.inject.inject import inject
 from nntrainer.pipeline import RunResult, run
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,6 +33,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     more = [f"data.samples.{i}.files={folder / name}.root" for i, name in enumerate(("ttH", "ttbb"))]
     more += [f"data.directory={folder / 'datasets'}", "training.epochs=2", "evaluation.bootstrap=20"]
     config = load_config(ROOT / "configs/examples/kfold.yaml", more, {})
+    assert all(sample.entries for sample in check_data(config))
     return run(config, root=folder / "runs", stages=["convert", "train", "evaluate", "export", "inject"])
 
 
@@ -49,6 +53,7 @@ def test_metrics_of_each_fold(result: RunResult) -> None:
 
 def test_the_file_of_all_folds_scores_as_the_run_did(result: RunResult, tmp_path: Path) -> None:
     config = load_config(result.run.config_file, environment={})
+    assert len(list(result.run.models.glob("fold?.onnx"))) == config.preparation.k == 4
     ntuple = config.data.samples[0].files[0]
     (alone,) = inject([result.run.models / "allfolds.onnx"], [ntuple], output=tmp_path)
     friend = next((result.run.path / "scored").glob("ttH*.root"))

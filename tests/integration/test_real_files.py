@@ -15,6 +15,8 @@ from nntrainer.dataset.dataset import open_dataset
 from nntrainer.dataset.inspect import inspect
 from nntrainer.pipeline import run
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 

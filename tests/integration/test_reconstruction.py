@@ -24,6 +24,8 @@ from nntrainer.ntuples.toy import generate
 from nntrainer.rundir import RunDir
 from nntrainer.training.train import train
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).parents[2] / "configs/examples/reconstruction.yaml"
 BRANCHES = {"nn_higgs_j0": "i4", "nn_higgs_j1": "i4", "nn_higgs_m": "f4", "nn_higgs_pt": "f4", "nn_higgs_prob": "f4"}
 

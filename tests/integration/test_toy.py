@@ -12,6 +12,8 @@ import uproot
 from nntrainer.config import Config, load_config
 from nntrainer.pipeline import RunResult, run
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 EVENTS = 40_000
 

@@ -13,6 +13,8 @@ from nntrainer.config import Config
 from nntrainer.networks.inputs import fit_scaling
 from nntrainer.networks.model import build_model
 
+pytestmark = pytest.mark.slow
+
 _spec = importlib.util.spec_from_file_location("objects_of_tests", Path(__file__).with_name("test_objects.py"))
 objects = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(objects)

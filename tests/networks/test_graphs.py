@@ -18,6 +18,8 @@ from nntrainer.networks.inputs import fit_scaling
 from nntrainer.networks.layers.lorentz import Norms
 from nntrainer.networks.model import build_model
 
+pytestmark = pytest.mark.slow
+
 SLOTS = 8
 FOUR = ("pt", "eta", "phi", "mass")
 LORENTZ = {"name": "lorentz", "width": 16, "blocks": 3, "scalars": ["tag"]}

@@ -20,6 +20,8 @@ from nntrainer.networks.model import build_model, load_model
 from nntrainer.training.tasks import Tasks, targets_of
 from tests.networks.test_objects import config_of, inputs_of
 
+pytestmark = pytest.mark.slow
+
 SPANET = {"name": "spanet", "width": 16, "heads": 2, "layers": 1}
 PARTICLES = {"higgs": {"ids": [1, 2], "symmetric": True}, "top": {"ids": [4, 5, 6], "symmetric": [[5, 6]]}}
 

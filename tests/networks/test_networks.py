@@ -14,6 +14,8 @@ from nntrainer.errors import ConfigError
 from nntrainer.networks.inputs import fit_scaling
 from nntrainer.networks.model import build_model, load_model, logits_model
 
+pytestmark = pytest.mark.slow
+
 MODELS = [
     {"name": "dense"},
     {

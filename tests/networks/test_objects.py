@@ -15,6 +15,8 @@ from nntrainer.export.parity import largest_difference
 from nntrainer.networks.inputs import fit_scaling
 from nntrainer.networks.model import build_model, load_model
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = [
     ({"name": "deep_sets", "width": 16, "layers": [16], "pooling": ["mean", "sum", "max"]}, "set"),
     ({"name": "spanet", "width": 16, "heads": 2, "layers": 2}, "set"),

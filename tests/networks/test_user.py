@@ -32,6 +32,8 @@ JETS = [
 CODE = """\
 import keras
 
+pytestmark = pytest.mark.slow
+
 @keras.saving.register_keras_serializable("mine")
 class Double(keras.layers.Layer):
     def call(self, x):

@@ -12,6 +12,8 @@ import pytest
 
 from nntrainer.report.page import report
 
+pytestmark = pytest.mark.slow
+
 Visit = Callable[..., Any]
 WIDTHS = (360, 800, 1400)
 

@@ -118,6 +118,8 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 sys.argv = ["nntrainer", "report", {str(rich_run)!r}, "-o", {str(tmp_path / "p.html")!r}]
 from nntrainer.cli import main
+
+pytestmark = pytest.mark.slow
 main()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

@@ -19,7 +19,10 @@ from nntrainer.errors import ConfigError, RunError, TrackingError
 from nntrainer.rundir import RunDir
 
 pytest.importorskip("mlflow", reason="no mlflow-skinny; `make venv` installs it")
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:mlflow", "ignore::DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::FutureWarning:mlflow", "ignore::DeprecationWarning"),
+]
 ROOT = Path(__file__).parents[2]
 
 

@@ -40,6 +40,8 @@ from nntrainer.training.tasks import NUISANCE
 from nntrainer.training.train import train
 from nntrainer.tuning.trade_off import draw, trade_off
 
+pytestmark = pytest.mark.slow
+
 Made = Callable[..., Config]
 EVENTS = 4000
 WEAK = 40

@@ -17,6 +17,8 @@ from nntrainer.training.load import load_training_data
 from nntrainer.training.steps import Steps
 from nntrainer.training.train import train
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Config]
 DROP = {"name": "drop_jets", "probability": 0.5, "keep": 0, "allow_event_features": True}
 

@@ -13,6 +13,8 @@ from nntrainer.config import Config
 from nntrainer.errors import ConfigError, TrainingError
 from nntrainer.training.find_lr import find_lr, steepest
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Config]
 
 

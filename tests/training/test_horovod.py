@@ -25,9 +25,12 @@ from nntrainer.training.loop import train_fold
 from nntrainer.training.record import read_history, read_training
 from nntrainer.training.train import TrainedFold, train
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("horovod") is None, reason="Horovod is not installed; `make venv` builds it"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        importlib.util.find_spec("horovod") is None, reason="Horovod is not installed; `make horovod` builds it"
+    ),
+]
 
 Make = Callable[..., Config]
 PLAIN = {"name": "dense", "layers": [16, 8]}
@@ -96,7 +99,7 @@ def test_two_workers_that_gather_and_average_equal_one_with_twice_the_batch(make
 def test_sigterm_reaches_the_workers(make_config: Make, tmp_path: Path, start_training: Any) -> None:
     # Dropout, moments of batch normalisation and sums of the loss: what each worker has for itself within an epoch.
     model = {"name": "dense", "layers": [16], "dropout": 0.2, "normalisation": "batch_norm"}
-    config = make_config(events=45_000, workers=2, batch_size=8, epochs=2, model=model)  # 1875 steps an epoch
+    config = make_config(events=18_000, workers=2, batch_size=8, epochs=2, model=model)  # 750 steps an epoch
     run = RunDir(tmp_path / "run")
     stopped = start_training(config, run.path)
     end = time.monotonic() + 240

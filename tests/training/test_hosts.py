@@ -11,6 +11,8 @@ import pytest
 from nntrainer.errors import TrainingError
 from nntrainer.training import hosts, launch
 
+pytestmark = pytest.mark.slow
+
 # As the MPI operator writes it.
 TWO = "j-worker-0.j.physics.svc slots=2\nj-worker-1.j.physics.svc slots=1\n"
 

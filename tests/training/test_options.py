@@ -26,6 +26,8 @@ from nntrainer.training.precision import LossScale
 from nntrainer.training.record import read_training
 from nntrainer.training.train import train
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Config]
 PLAIN = {"name": "dense", "layers": [16, 8]}
 SETS = {"name": "deep_sets", "width": 8, "layers": [8], "head": [8]}

@@ -24,6 +24,8 @@ from nntrainer.training.loop import train_fold
 from nntrainer.training.record import COLUMNS, read_history, read_training
 from nntrainer.training.train import train
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Config]
 
 
@@ -108,16 +110,18 @@ def long_training(make_config: Make) -> Config:
     )
 
 
-def ended(process: subprocess.Popen[str]) -> None:
-    errors = process.communicate(timeout=120)[1]
-    assert process.returncode == 0, errors
+@pytest.fixture(scope="module")
+def whole(long_training: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, never stopped."""
+    run = tmp_path_factory.mktemp("whole")
+    train(long_training, RunDir(run), folds=[0])
+    return run
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_stopped_training_ends_as_if_never_stopped(
-    long_training: Config, tmp_path: Path, start_training: Any, number: signal.Signals
+    long_training: Config, whole: Path, tmp_path: Path, start_training: Any, number: signal.Signals
 ) -> None:
-    whole = start_training(long_training, tmp_path / "whole")
     stopped = start_training(long_training, tmp_path / "stopped")
     reached(tmp_path / "stopped", 5, stopped)
     stopped.send_signal(number)
@@ -130,12 +134,11 @@ def test_a_stopped_training_ends_as_if_never_stopped(
     else:
         assert stopped.returncode == -signal.SIGKILL and record["state"] == "running"
     assert not (fold / "model.keras").exists()
-    ended(start_training(long_training, tmp_path / "stopped"))
-    ended(whole)
-    expected = read_training(tmp_path / "whole" / "training" / "fold0")
+    train(long_training, RunDir(tmp_path / "stopped"), folds=[0])
+    expected = read_training(whole / "training" / "fold0")
     assert read_training(fold)["weights_sha256"] == expected["weights_sha256"]
     exact = ("epoch", "loss", "val_loss", "accuracy", "val_accuracy", "learning_rate")
-    rows, wanted = history_of(tmp_path / "stopped"), history_of(tmp_path / "whole")
+    rows, wanted = history_of(tmp_path / "stopped"), history_of(whole)
     assert [[row[key] for key in exact] for row in rows] == [[row[key] for key in exact] for row in wanted]
 
 

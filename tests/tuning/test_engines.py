@@ -25,6 +25,8 @@ import sys, time
 from pathlib import Path
 from nntrainer.config import load_config
 from nntrainer.tuning.engine import open_engine
+
+pytestmark = pytest.mark.slow
 config = load_config(sys.argv[1], environment={})
 engine = open_engine(config, config.tune, Path(sys.argv[2]))
 Path(sys.argv[3]).touch()

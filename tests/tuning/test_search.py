@@ -30,6 +30,8 @@ from nntrainer.training.train import train
 from nntrainer.tuning.engine import Engine, Trial, TuningError
 from nntrainer.tuning.trial import PrunedError, epochs_of, run_trial, trial_config
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Config]
 Write = Callable[..., Path]
 REPOSITORY = Path(__file__).parents[2]

@@ -9,6 +9,8 @@ from nntrainer.errors import InputError
 from nntrainer.validation.columns import Columns
 from nntrainer.validation.two_sample import Table, TwoSample, two_sample
 
+pytestmark = pytest.mark.slow
+
 EVENTS = 100_000
 COLUMNS = Columns(
     ("mass", "angle", "sum", "n(jets)", "jets[0].pt", "jets[1].pt", "jets[2].pt"),

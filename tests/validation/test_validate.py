@@ -20,6 +20,8 @@ from nntrainer.validation.columns import columns_of, table
 from nntrainer.validation.samples import others_of, read, reference_of, split_tree
 from nntrainer.validation.validate import validate
 
+pytestmark = pytest.mark.slow
+
 EVENTS = 6000
 TREES = ("nominal_Loose", "JET_JES__1up", "JET_JES__1down")
 NETWORK = ["convert", "train", "export"]
