@@ -1,4 +1,4 @@
-# Every target uses .venv and makes it when it is missing.
+# Every target uses .venv and adds what it lacks, from the locks (scripts/make_venv.sh).
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 BIN := .venv/bin
@@ -9,12 +9,18 @@ EVENTS ?= 60000
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-.PHONY: venv
-venv: ## Make .venv from the locks (Horovod's wheel is built once and kept in the user's cache)
-	@scripts/make_venv.sh
+.PHONY: venv horovod packages-train packages-docs
+venv: ## Make .venv with all locked packages; `make demo` and `make docs` install only what they need
+	@scripts/make_venv.sh dev
+
+horovod: ## Add Horovod for more than one worker: its wheel is built once and kept in the user's cache (needs g++ and make)
+	@scripts/make_venv.sh horovod
+
+packages-train packages-docs:
+	@scripts/make_venv.sh $(@:packages-%=%)
 
 .PHONY: demo
-demo: venv ## Generate toy ntuples and run the main job on the local site
+demo: packages-train ## Generate toy ntuples and run the main job on the local site
 	$(BIN)/nntrainer generate $(DEMO)/ntuples --events $(EVENTS) --overwrite
 	$(BIN)/deploy submit configs/tth.yaml --site local --runs $(DEMO)/runs --set data.directory=$(DEMO)/datasets
 	$(BIN)/deploy wait tth --runs $(DEMO)/runs
@@ -22,7 +28,7 @@ demo: venv ## Generate toy ntuples and run the main job on the local site
 	$(BIN)/deploy status tth --runs $(DEMO)/runs
 
 .PHONY: test
-test: venv ## Run all tests
+test: venv horovod ## Run all tests
 	@scripts/jsroot.sh >/dev/null || echo "The tests that read ROOT files with JSROOT will be skipped" >&2
 	@scripts/chromium.sh >/dev/null || echo "The tests that open pages in Chromium will be skipped" >&2
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
@@ -85,30 +91,30 @@ schema: venv ## Write the JSON Schemas of configurations and site files, for edi
 	$(BIN)/deploy schema >configs/sites/schema.json
 
 .PHONY: docs docs-serve
-docs: venv ## Build the website into build/site (or SITE=...); every warning is an error
+docs: packages-docs ## Build the website into build/site (or SITE=...); every warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir $(abspath $(SITE))
 SITE ?= build/site
 
-docs-serve: venv ## Show the website at localhost:8000 while its pages are written
+docs-serve: packages-docs ## Show the website at localhost:8000 while its pages are written
 	$(BIN)/mkdocs serve
 
 .PHONY: wheel
-wheel: venv ## Build the wheel into dist
+wheel: packages-docs ## Build the wheel into dist
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
 
 .PHONY: bench bench-quick bench-memory
-bench: venv .venv-bench/.installed ## Measure the hot paths beside their floors and rivals (ROWS=..., see bench/run.py)
+bench: venv horovod .venv-bench/.installed ## Measure the hot paths beside their floors and rivals (ROWS=..., see bench/run.py)
 	$(BIN)/python bench/run.py $(ROWS)
 
-bench-quick: venv .venv-bench/.installed ## The same on fewer events; writes nothing
+bench-quick: venv horovod .venv-bench/.installed ## The same on fewer events; writes nothing
 	$(BIN)/python bench/run.py --quick $(ROWS)
 
 bench-memory: venv ## Measure the peak memory of convert and inject
 	$(BIN)/python bench/memory.py
 
 .venv-bench/.installed: requirements/bench.txt
-	$(BIN)/python -m venv .venv-bench
-	.venv-bench/bin/python -m pip install -q -r $<
+	scripts/uv.sh venv -q --seed --clear --python $(BIN)/python .venv-bench
+	scripts/uv.sh pip install -q --python .venv-bench/bin/python -r $<
 	touch $@
 
 .PHONY: k8s-cluster
@@ -116,14 +122,19 @@ k8s-cluster: ## A throw-away real Kubernetes on this machine (ACTION=start, stop
 	@k8s/cluster/cluster.sh $(ACTION)
 
 .PHONY: lock
-lock: ## Resolve the locks again (needs uv)
-	uv pip compile pyproject.toml --extra train --extra tune --extra explain $(LOCK) -o requirements/cpu.txt
-	uv pip compile pyproject.toml --extra gpu --extra tune --extra explain $(LOCK) -o requirements/gpu.txt
-	uv pip compile pyproject.toml --extra train --extra dev $(LOCK) -o requirements/dev.txt
-	uv pip compile --group bench $(LOCK:--generate-hashes=) --no-annotate | $(NO_CUDA) >requirements/bench.txt
+lock: ## Resolve the locks again: dev first, whose versions all others take
+	$(COMPILE) pyproject.toml --extra train --extra dev $(LOCK) -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra train $(PART) -o requirements/train.txt
+	$(COMPILE) pyproject.toml --extra docs $(PART) -o requirements/docs.txt
+	$(COMPILE) pyproject.toml --extra train --extra tune --extra explain $(PART) -o requirements/cpu.txt
+	$(COMPILE) pyproject.toml --extra gpu --extra tune --extra explain $(PART) -o requirements/gpu.txt
+	printf 'pip\nsetuptools\n' | $(COMPILE) - $(PART) -o requirements/seed.txt
+	$(COMPILE) --group bench $(LOCK:--generate-hashes=) --no-annotate | $(NO_CUDA) >requirements/bench.txt
+COMPILE := scripts/uv.sh pip compile
+LOCK := --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
+PART := $(LOCK) --no-annotate -c requirements/dev.txt
 # Which CUDA wheels torch wants depends on its build; pip adds them.
 NO_CUDA := grep -vE '^(nvidia-|cuda-|triton)'
-LOCK := --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 
 .PHONY: clean
 clean: ## Remove the demo's files and caches (never .venv or runs)

@@ -59,7 +59,7 @@ interpreter() {
   if [ "$installer" = uv ]; then
     scripts/uv.sh python find -q --system --no-project --no-python-downloads 3.11 2>/dev/null && return
     echo "There is no Python 3.11 here: fetching one" >&2
-    timeout 300 scripts/uv.sh python install -q 3.11 >&2 \
+    timeout 120 scripts/uv.sh python install -q 3.11 >&2 \
       && scripts/uv.sh python find -q --system --no-project --no-python-downloads 3.11 && return
   fi
   fail "nntrainer needs Python 3.11, and there is none here: install it (apt-get install python3.11-venv, dnf install python3.11," \

@@ -60,7 +60,7 @@ def for_uv(pip):
         "UV_FIND_LINKS": [",".join(pip.get("find-links", []))],
         "UV_INSECURE_HOST": pip.get("trusted-host"),
         "UV_HTTP_TIMEOUT": pip.get("timeout"),
-        "UV_NO_INDEX": ["1"] if pip.get("no-index", ["0"])[0].lower() in ("1", "true", "yes", "on") else None,
+        "UV_OFFLINE": ["1"] if pip.get("no-index", ["0"])[0].lower() in ("1", "true", "yes", "on") else None,
         "SSL_CERT_FILE": pip.get("cert", [os.environ.get("REQUESTS_CA_BUNDLE", "")]),
         "UV_SYSTEM_CERTS": ["1"] if any(map(os.path.exists, AUTHORITIES)) else None,
         "SSL_CLIENT_CERT": pip.get("client-cert"),
