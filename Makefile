@@ -134,7 +134,7 @@ COMPILE := scripts/uv.sh pip compile
 LOCK := --quiet --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 PART := $(LOCK) --no-annotate -c requirements/dev.txt
 # Which CUDA wheels torch wants depends on its build; pip adds them.
-NO_CUDA := grep -vE '^(nvidia-|cuda-|triton)'
+NO_CUDA := sed -E '/^(nvidia-|cuda-|triton)/d; s/\+cpu$$//'
 
 .PHONY: clean
 clean: ## Remove the demo's files and caches (never .venv or runs)

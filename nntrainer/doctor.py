@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from nntrainer import __version__
 from nntrainer.config import gpus
+from nntrainer.errors import HOROVOD
 from nntrainer.probes import PROBES
 from nntrainer.provenance import git_commit
 
@@ -190,7 +191,7 @@ def _no_gpu() -> Row:
 
 def _horovod(answers: Answers) -> list[Row]:
     answer = answers["horovod"]
-    lost = "training.workers must be 1; `scripts/horovod_wheel.sh` builds it"
+    lost = f"training.workers must be 1; {HOROVOD}"
     if rows := _broken("Horovod", answer, lost, required=_variant() is not None):
         return rows
     text = f"{answer['version']} with TensorFlow, {', '.join(answer['with'])}"

@@ -80,6 +80,13 @@ def require(package: str, what: str, extra: str, module: str | None = None) -> N
         )
 
 
+HOROVOD = (
+    "`make horovod` builds and installs it in a checkout; elsewhere install the wheel that "
+    "`scripts/horovod_wheel.sh PYTHON` prints"
+)
+"""How to get what more than one worker needs."""
+
+
 class Interrupted(Exception):
     """Work stopped on request with its state saved; the same command goes on from there."""
 

@@ -29,7 +29,8 @@ case $verb in build|push) ;; *) fail "'$verb' is no verb; give build or push" ;;
 
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # The commit is the last one that changed what the image is made of (.dockerignore), so that others do not make it again.
-parts=(.dockerignore containers deploy nntrainer pyproject.toml README.md requirements scripts/cuda_home.sh scripts/horovod_wheel.sh)
+parts=(.dockerignore containers deploy nntrainer pyproject.toml README.md requirements scripts/cuda_home.sh
+  scripts/horovod_wheel.sh scripts/pip_settings.py scripts/uv.sh)
 commit=$(git log -1 --format=%H -- "${parts[@]}" 2>/dev/null || true)
 commit=${commit:-unknown}
 [ -z "$(git status --porcelain -- "${parts[@]}" 2>/dev/null)" ] || commit=$commit-dirty
@@ -104,7 +105,7 @@ if [ "$verb" = push ]; then
 fi
 
 # --- Build, unless an image of the same inputs is there
-context() { find "${parts[@]}" -type f -not -path '*/__pycache__/*' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum; }
+context() { find "${parts[@]}" -type f -not -path 'containers/wheels/*' -not -path '*/__pycache__/*' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum; }
 inputs=$( { context; echo "$variant $commit $engine $base"; } | sha256sum | cut -c1-64)
 if [ -n "$(digest)" ] && [ "$(value digest)" = "$(digest)" ] && [ "$(value inputs)" = "$inputs" ]; then
   say "$name is up to date"
@@ -115,32 +116,23 @@ else
   for each in "${PIP_CERT:-}" "${REQUESTS_CA_BUNDLE:-}" "${SSL_CERT_FILE:-}" /etc/ssl/certs/ca-certificates.crt; do
     if [ -s "$each" ]; then secrets+=(--secret "id=ca,src=$each"); break; fi
   done
-  python3 -m pip config list 2>/dev/null >"$work/configured" || true
-  python3 - "$work/configured" >"$work/pip.conf" <<'P'
-import ast, sys
-# Of what pip is told here, that which means something on any machine: no certificates by path, no local folders.
-keys = ("index-url", "extra-index-url", "proxy", "trusted-host", "timeout")
-found = {}
-for line in sorted(open(sys.argv[1]), key=lambda line: line.startswith(":env:")): # the environment has the last word
-    name, _, value = line.partition("=")
-    key = name.split(".")[-1]
-    if key in keys:
-        found[key] = [word for word in ast.literal_eval(value).split() if not word.startswith(("file:", "/"))]
-print("[global]")
-for key, words in found.items():
-    if words:
-        print(f"{key} = {' '.join(words)}")
-P
+  python3 scripts/pip_settings.py conf >"$work/pip.conf" 2>/dev/null || : >"$work/pip.conf"
   secrets+=(--secret "id=pip,src=$work/pip.conf")
   locked() { sed -n "s/^$1==\([^ ]*\) .*/\1/p" "requirements/$2.txt"; }
+  tensorflow=$(locked "$([ "$variant" = gpu ] && echo tensorflow || echo tensorflow-cpu)" "$variant")
   labels=(--label "org.opencontainers.image.base.name=$base" --label "nntrainer.variant=$variant"
-    --label "nntrainer.horovod=$(locked horovod horovod)" --label "nntrainer.keras=$(locked keras "$variant")")
+    --label "nntrainer.horovod=$(locked horovod horovod)" --label "nntrainer.keras=$(locked keras "$variant")"
+    --label "nntrainer.tensorflow=$tensorflow")
   if [ "$variant" = gpu ]; then
-    labels+=(--label "nntrainer.tensorflow=$(locked tensorflow gpu)" --label "nntrainer.cuda=$(locked nvidia-cuda-runtime-cu12 gpu)"
+    labels+=(--label "nntrainer.cuda=$(locked nvidia-cuda-runtime-cu12 gpu)"
       --label "nntrainer.cudnn=$(locked nvidia-cudnn-cu12 gpu)" --label "nntrainer.nccl=$(locked nvidia-nccl-cu12 gpu)")
-  else
-    labels+=(--label "nntrainer.tensorflow=$(locked tensorflow-cpu cpu)")
   fi
+  # Horovod compiles for minutes: wheels of this TensorFlow that were built here are handed over (the Dockerfile says when it
+  # takes one). They are no part of the inputs, because the image is the same without them.
+  rm -rf containers/wheels/*-"$variant"-*
+  for each in "${XDG_CACHE_HOME:-$HOME/.cache}/nntrainer/horovod/$tensorflow-$variant-"*; do
+    if [ -d "$each" ]; then cp -r "$each" containers/wheels/; fi
+  done
   say "building $name with $engine (a quarter of an hour the first time)"
   started=$SECONDS
   # --network=host: an engine on a restricted machine has no network of its own

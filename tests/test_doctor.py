@@ -65,7 +65,7 @@ def test_this_environment() -> None:
 
 
 def test_horovod_names_what_it_was_built_with() -> None:
-    pytest.importorskip("horovod", reason="`make venv` builds Horovod")
+    pytest.importorskip("horovod", reason="`make horovod` builds it")
     assert "Gloo" in ask("horovod")["with"]
 
 

@@ -10,13 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from nntrainer.errors import MissingDependencyError, TrainingError
+from nntrainer.errors import HOROVOD, MissingDependencyError, TrainingError
 from nntrainer.threads import cores
-
-INSTALL = (
-    "`make venv` builds and installs it, or install the wheel that "
-    "`scripts/horovod_wheel.sh .venv/bin/python` prints, or train with `training.workers=1`"
-)
 
 
 def require_horovod(workers: int) -> None:
@@ -30,7 +25,8 @@ def require_horovod(workers: int) -> None:
     """
     if workers > 1 and importlib.util.find_spec("horovod") is None:
         raise MissingDependencyError(
-            f"training.workers is {workers}, which needs Horovod, and it is not installed: {INSTALL}"
+            f"training.workers is {workers}, which needs Horovod, and it is not installed: {HOROVOD}, "
+            "or train with `training.workers=1`"
         )
 
 

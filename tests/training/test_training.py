@@ -226,7 +226,7 @@ def test_what_cannot_be_trained_is_refused(make_config: Make, tmp_path: Path, mo
     with pytest.raises(ConfigError, match="only the label"):
         train(make_config(labels=1), RunDir(tmp_path))
     monkeypatch.setattr(distributed.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match=r"workers is 2.*make venv"):
+    with pytest.raises(MissingDependencyError, match=r"workers is 2.*make horovod"):
         train(make_config(workers=2), RunDir(tmp_path))
 
 

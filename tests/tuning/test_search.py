@@ -103,7 +103,7 @@ def test_the_pruner_stops_trainings(make_search: Make, tmp_path: Path) -> None:
     assert all(each["epochs"] == 40 for each in found if each["state"] == "done")
 
 
-@pytest.mark.skipif(not find_spec("horovod"), reason="Horovod is not installed; `make venv` builds it")
+@pytest.mark.skipif(not find_spec("horovod"), reason="Horovod is not installed; `make horovod` builds it")
 def test_the_pruner_stops_all_workers_of_a_training(make_search: Make, tmp_path: Path) -> None:
     class Strict:
         def report(self, trial: Trial, step: int, value: float) -> bool:
