@@ -24,7 +24,7 @@ def settings():
         Lists of words.
     """
     command = [sys.executable, "-m", "pip", "config", "list"]
-    lines = subprocess.run(command, stdout=subprocess.PIPE, check=True, universal_newlines=True).stdout.splitlines()
+    lines = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout.splitlines()
     result = {}
     for line in sorted(lines, key=lambda line: line.startswith(":env:")):  # the environment has the last word
         name, _, value = line.partition("=")
@@ -74,11 +74,11 @@ def for_uv(pip):
 if __name__ == "__main__":
     if sys.argv[1] == "uv":
         for name, value in for_uv(settings()).items():
-            print("export {}={}".format(name, shlex.quote(value)))
+            print(f"export {name}={shlex.quote(value)}")
     else:
         print("[global]")
         keys = ("index-url", "extra-index-url", "proxy", "trusted-host", "timeout")
         for name, words in settings().items():
             words = [word for word in words if local(word) is None]
             if name in keys and words:
-                print("{} = {}".format(name, " ".join(words)))
+                print(f"{name} = {' '.join(words)}")

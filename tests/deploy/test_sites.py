@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -175,6 +177,21 @@ def test_what_this_machine_has_not(tmp_path: Path, options: dict[str, object], w
     (found,) = findings(site_of({"name": "x", "backend": "local", **options}, "test"))
     assert (found.level, found.where) == ("error", where) and what in found.what
     assert findings(LOCAL) == []
+
+
+def test_several_workers_need_horovod_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of("training.workers=2", "deploy.resources.run.cpus=1")
+    batch = Batch(tmp_path, LOCAL, tuple(plan(config, LOCAL, tmp_path, tmp_path)))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    (found,) = LocalBackend().check(batch, config)
+    assert (found.level, found.where, found.what) == (
+        "error",
+        "training.workers",
+        "2 need Horovod, and it is not installed",
+    )
+    assert "make horovod" in found.fix
+    elsewhere = replace(batch, site=site_of({"name": "x", "backend": "local", "python": sys.executable}, "test"))
+    assert LocalBackend().check(elsewhere, config) == []
 
 
 @pytest.mark.parametrize(
