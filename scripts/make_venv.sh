@@ -49,7 +49,7 @@ if [ "$installer" = uv ] && ! reason=$(scripts/uv.sh --version 2>&1 >/dev/null);
 fi
 
 # The path of a Python 3.11, if that is what this runs
-python311() { "$1" -c 'import sys; print(sys.executable); sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; }
+python311() { "$1" -c 'import sys; print(sys.executable); sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null | grep .; }
 interpreter() {
   local each
   if [ -n "${PYTHON:-}" ]; then python311 "$PYTHON" || fail "PYTHON is '$PYTHON', which is not a Python 3.11"; return; fi

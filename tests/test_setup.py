@@ -39,8 +39,9 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / name).mkdir()
     for name in ("make_venv.sh", "horovod_wheel.sh", "uv.sh", "pip_settings.py"):
         shutil.copy(REPOSITORY / "scripts" / name, root / "scripts")
-    for name in ("seed", "train", "docs", "dev", "build", "horovod", "uv"):
+    for name in ("seed", "train", "docs", "dev", "build", "horovod"):
         (root / f"requirements/{name}.txt").write_text("")
+    shutil.copy(REPOSITORY / "requirements/uv.txt", root / "requirements")
     (root / "pyproject.toml").write_text(
         '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
         '[project]\nname = "small"\nversion = "1"\n'
