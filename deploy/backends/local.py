@@ -18,7 +18,7 @@ class LocalBackend(ProcessBackend):
     """Runs the job with the interpreter that the site names."""
 
     def check(self, batch: Batch, config: Config) -> list[Finding]:
-        """Return what this machine has not: the interpreter, Horovod, the processors or the memory that are asked for."""
+        """Return what this machine has not: interpreter, Horovod, processors or memory that are asked for."""
         site, found = batch.site, []
         if isinstance(site, LocalSite) and site.python and shutil.which(site.python.expanduser()) is None:
             found.append(

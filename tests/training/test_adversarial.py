@@ -312,7 +312,9 @@ def test_a_stopped_training_ends_as_if_never_stopped(
     assert train(config, RunDir(tmp_path / "stopped"), folds=[0])[0].weights_sha256 == whole.weights_sha256
 
 
-@pytest.mark.skipif(importlib.util.find_spec("horovod") is None, reason="Horovod is not installed; `make horovod` builds it")
+@pytest.mark.skipif(
+    importlib.util.find_spec("horovod") is None, reason="Horovod is not installed; `make horovod` builds it"
+)
 def test_two_workers_equal_one_with_twice_the_batch(make: Made, tmp_path: Path) -> None:
     given = {"decorrelation": MASS, "robustness": {"epsilon": 0.2}}
     together = train(make(workers=2, batch_size=32, **given), RunDir(tmp_path / "two"), folds=[0])[0]
