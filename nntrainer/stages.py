@@ -35,9 +35,13 @@ def convert(
 
 def inputs(config: Config, run: RunDir, progress: Progress) -> tuple[str, list[Path]]:
     """Draw the input features."""
-    from nntrainer.evaluation.figures import draw_inputs
+    from nntrainer.plots.press import Press
 
-    paths = draw_inputs(config, run, progress=progress)
+    with Press(progress) as press:
+        from nntrainer.evaluation.figures import draw_inputs
+
+        numbers = draw_inputs(config, run, press)
+    paths = [*press.paths, numbers]
     return f"{_some(len(paths), 'file')} in plots/Inputs", paths
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,20 +16,20 @@ from nntrainer.dataset.weights import apply_policy
 from nntrainer.errors import NNTrainerError
 from nntrainer.evaluation.weighted import plain
 from nntrainer.files import write_json
-from nntrainer.plots import inputs as input_plots
-from nntrainer.plots import style
+from nntrainer.plots import inputs, style
+from nntrainer.plots.press import Press
 from nntrainer.plots.save import save
-from nntrainer.progress import Progress, silent
 from nntrainer.rundir import RunDir
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from nntrainer.dataset.inspection import Inspection
 
-Columns = dict[str, np.ndarray]
 NUMBERS = "numbers.json"
 """What the input plots show, beside them."""
+ROWS = 50_000
+"""Events that are read at once."""
+TOGETHER = 2**29
+"""Bytes of entries in memory; where all features are more, the files are read several times."""
 
 
 def configured_dataset(config: Config) -> Dataset:
@@ -46,70 +48,115 @@ def style_of(config: Config) -> None:
     style.apply(label=config.evaluation.label, description=config.evaluation.description)
 
 
-def draw_inputs(config: Config, run: RunDir, *, progress: Progress | None = None) -> list[Path]:
+@dataclass(frozen=True)
+class _Shown:
+    """A field of events or of a collection, all of its objects or the leading ones, as an input plot shows it."""
+
+    title: str
+    file: str
+    unit: str
+    field: str
+    collection: str = ""
+    leading: bool = False
+
+    @property
+    def entries(self) -> tuple[str, bool]:
+        """What has the same entries, and so the same weights."""
+        return self.collection, self.leading
+
+
+def draw_inputs(config: Config, run: RunDir, press: Press) -> Path:
     """Draw every input feature for every class, and the correlations in each class.
 
     Args:
         config: the configuration.
         run: the run directory.
-        progress: told how far the work has come.
+        press: draws the plots, under ``plots/Inputs``.
 
     Returns:
-        The files, under ``plots/Inputs``; ``numbers.json`` among them holds the contents of all histograms.
+        ``numbers.json`` beside the plots, with the contents of all histograms.
     """
-    progress = progress or silent()
     style_of(config)
-    wanted = network_inputs(config)
     folder = run.plots("Inputs")
-    paths: list[Path] = []
+    wanted = network_inputs(config)
+    shown = [_Shown(field.name, field.name, field.unit, field.name) for field in wanted.events]
+    for collection, block in wanted.objects.items():
+        for field in block.fields:
+            shown.append(_Shown(field.name, f"{collection}_{field.name}", field.unit, field.name, collection))
+            title, file = f"leading {field.name}", f"{collection}_leading_{field.name}"
+            shown.append(_Shown(title, file, field.unit, field.name, collection, True))
     numbers: dict[str, dict[str, Any]] = {}
-
-    def keep(figure: Figure, name: str) -> None:
-        paths.extend(save(figure, folder / name))
-        progress.advance(1)
-
-    def draw(title: str, file: str, unit: str, values: Columns, weights: Columns) -> None:
-        histograms = input_plots.feature_histograms(unit, values, weights, config.evaluation.bins)
-        keep(input_plots.feature(title, unit, histograms, config.data.signal_label), file)
-        numbers[file] = {name: one.as_dict() for name, one in histograms.items()}
-
     with configured_dataset(config) as dataset:
-        label, weight = dataset.column("label"), reporting_weights(config, dataset)
-        rows = {name: np.flatnonzero(label == index) for index, name in enumerate(dataset.labels)}
-        weights = {name: weight[take] for name, take in rows.items()}
-        total = len(wanted.events) + sum(2 * len(block.fields) for block in wanted.objects.values())
-        progress.start("input plots", total + len(rows), unit="plots")
-        for field in wanted.events:
-            column = dataset.column(field.name)
-            draw(field.name, field.name, field.unit, {name: column[take] for name, take in rows.items()}, weights)
-        for collection, block in wanted.objects.items():
-            table = dataset.objects(collection)
-            of_class = {name: table[take] for name, take in rows.items()}
-            leading = {name: part[:, :1] for name, part in of_class.items()}
-            for field in block.fields:
-                for word, file, parts in (("", "", of_class), ("leading ", "leading_", leading)):
-                    values = {name: _valid(part, field.name) for name, part in parts.items()}
-                    spread = {name: _per_object(part, weights[name]) for name, part in parts.items()}
-                    draw(f"{word}{field.name}", f"{collection}_{file}{field.name}", field.unit, values, spread)
+        classes = range(len(dataset.labels))
+        press.expect("input plots", len(shown) + len(dataset.labels))
         names = [field.name for field in wanted.events]
-        if len(names) > 1:
-            columns = np.stack([dataset.column(name) for name in names], axis=-1)
-            for name, take in rows.items():
-                matrix = input_plots.correlation_matrix(columns[take], weights[name])
-                keep(input_plots.correlation(names, matrix, name), f"correlation_{name}")
-                numbers[f"correlation_{name}"] = {"features": names, "matrix": plain(matrix)}
+        correlations = [inputs.Correlations(len(names)) for _ in classes] if len(names) > 1 else []
+        most = max(1, TOGETHER // max(8 * dataset.n, 1))
+        for start in range(0, len(shown), most):
+            together = shown[start : start + most]
+            values, weights = _entries(config, dataset, together, names, correlations if start == 0 else [])
+            for one in together:
+                samples = {name: values.pop((one, c)) for c, name in enumerate(dataset.labels)}
+                spread = {name: weights[one.entries, c] for c, name in enumerate(dataset.labels)}
+                filled = inputs.feature_histograms(one.unit, samples, spread, config.evaluation.bins)
+                press.draw(folder / one.file, inputs.feature, one.title, one.unit, filled, config.data.signal_label)
+                numbers[one.file] = {name: each.as_dict() for name, each in filled.items()}
+        for name, found in zip(dataset.labels, correlations, strict=False):
+            matrix = found.matrix()
+            press.draw(folder / f"correlation_{name}", inputs.correlation, names, matrix, name)
+            numbers[f"correlation_{name}"] = {"features": names, "matrix": plain(matrix)}
     write_json(folder / NUMBERS, numbers)
-    progress.finish()
-    return [*paths, folder / NUMBERS]
+    return folder / NUMBERS
 
 
-def _valid(table: np.ndarray, field: str) -> np.ndarray:
-    return np.asarray(table[field][table["valid"].astype(bool)])
+def _entries(
+    config: Config, dataset: Dataset, shown: Sequence[_Shown], names: Sequence[str], correlations: Sequence[Any]
+) -> tuple[dict[tuple[_Shown, int], np.ndarray], dict[tuple[tuple[str, bool], int], np.ndarray]]:
+    """Read entries and weights by class, and add up correlations, in one pass over the files.
 
+    Args:
+        config: the configuration.
+        dataset: the events.
+        shown: what to read.
+        names: the event features.
+        correlations: of the event features, for each class; none where they are known.
 
-def _per_object(table: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    valid = table["valid"].astype(bool)
-    return np.broadcast_to(weight[:, None], valid.shape)[valid]
+    Returns:
+        The entries (N,) of what is shown by class, and the weights (N,) float64 by what has them and class.
+    """
+    label, weight = dataset.column("label"), reporting_weights(config, dataset)
+    fields = list(names) if correlations else [one.field for one in shown if not one.collection]
+    collections = list(dict.fromkeys(one.collection for one in shown if one.collection))
+    values: dict[Any, list[np.ndarray]] = {(one, c): [] for one in shown for c in range(len(dataset.labels))}
+    weights: dict[Any, list[np.ndarray]] = {(one.entries, c): [] for one, c in values}
+    start = 0
+    for _, events, objects in dataset.pieces(ROWS, fields, collections):
+        stop = start + len(events)
+        for c in np.unique(label[start:stop]):
+            rows = np.flatnonzero(label[start:stop] == c)
+            mine = weight[start:stop][rows]
+            # Without names they are one block of numbers, in which a column is found at once.
+            columns = {name: events[name][rows] for name in fields}
+            if correlations:
+                correlations[c].add(np.stack(list(columns.values()), axis=-1), mine)
+            slots: dict[tuple[str, bool], np.ndarray] = {}
+            for one in shown:
+                if not one.collection:
+                    values[one, c].append(columns[one.field])
+                    continue
+                if one.entries not in slots:
+                    valid = objects[one.collection]["valid"][rows].astype(bool)
+                    slots[one.entries] = valid[:, :1] if one.leading else valid
+                there = slots[one.entries]
+                values[one, c].append(objects[one.collection][one.field][rows][:, : there.shape[1]][there])
+            for entries in dict.fromkeys(one.entries for one in shown):
+                spread = mine
+                if entries in slots:
+                    spread = np.broadcast_to(mine[:, None], slots[entries].shape)[slots[entries]]
+                weights[entries, c].append(spread)
+        start = stop
+    nothing = [np.zeros(0)]
+    return tuple({key: np.concatenate(parts or nothing) for key, parts in each.items()} for each in (values, weights))  # type: ignore[return-value]
 
 
 def draw_field(found: Inspection, path: Path) -> Path:
@@ -131,4 +178,4 @@ def draw_field(found: Inspection, path: Path) -> Path:
         raise NNTrainerError(f"{path}: --plot needs --field: name the field to draw")
     name, unit = found.detail.name, found.detail.unit
     counts, edges = np.asarray(found.detail.counts, np.float64), np.asarray(found.detail.edges)
-    return save(input_plots.field(name, unit, counts, edges), path)[0]
+    return save(inputs.field(name, unit, counts, edges), path)[0]

@@ -89,8 +89,7 @@ def binned(found: BinnedSignificance, yields: Mapping[str, Yields], signal: str,
     main.set_yscale("log")
     main.set_ylabel("Events / bin")
     main.minorticks_on()
-    main.tick_params(axis="x", which="minor", bottom=False, top=False)
-    below.tick_params(axis="x", which="minor", bottom=False, top=False)
+    below.xaxis.minorticks_off()
     z = np.where(found.trusted, found.significance, np.nan)
     below.stairs(np.nan_to_num(z), places, color="black", linewidth=1.6)
     if not found.trusted.all():

@@ -91,8 +91,7 @@ def feature(name: str, unit: str, histograms: Mapping[str, Histogram], signal_la
     below.set_xlim(edges[0], edges[-1])
     if whole:
         below.xaxis.set_major_locator(MaxNLocator(integer=True))
-        for axes in (main, below):
-            axes.tick_params(axis="x", which="minor", length=0)
+        below.xaxis.minorticks_off()
     return figure
 
 
@@ -153,36 +152,63 @@ def _ratio_panel(axes: Axes, signal: Histogram | None, background: Histogram | N
     axes.set_ylim(0.0, min(max(2.0, np.ceil(1.2 * top)), 10.0))
 
 
+class Correlations:
+    """Weighted Pearson correlations of columns, of events that come in pieces.
+
+    Args:
+        size: number of columns, F.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._total, self._first, self._second = 0.0, np.zeros(size), np.zeros((size, size))
+        self._shift: np.ndarray | None = None
+
+    def add(self, values: np.ndarray, weights: np.ndarray) -> None:
+        """Add events.
+
+        Args:
+            values: float (N, F); rows with a value that is not finite are left out.
+            weights: float (N,), signed.
+        """
+        if not len(values):
+            return
+        if self._shift is None:
+            # Shifted by a typical row, so that large means do not eat the digits of small variances.
+            self._shift = np.nan_to_num(np.median(values[:1000], axis=0))
+        values = np.asarray(values, np.float64) - self._shift
+        kept = np.isfinite(values).all(axis=1)
+        if not kept.all():
+            values, weights = values[kept], weights[kept]
+        self._total += weights.sum()
+        self._first += weights @ values
+        self._second += values.T @ (weights[:, None] * values)
+
+    def matrix(self) -> np.ndarray:
+        """Return them, float64 (F, F); NaN where a column does not vary (or its signed variance is not positive)."""
+        if not self._total > 0:
+            return np.full_like(self._second, np.nan)
+        mean = self._first / self._total
+        square = self._second / self._total
+        covariance = square - np.outer(mean, mean)
+        variance = np.diag(covariance)
+        sigma = np.sqrt(np.where(variance > 1e-12 * np.abs(np.diag(square)), variance, np.nan))
+        return np.asarray(covariance / np.outer(sigma, sigma))
+
+
 def correlation_matrix(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the weighted Pearson correlations of the columns.
+    """Return the weighted Pearson correlations of the columns, see `Correlations`.
 
     Args:
         values: float (N, F); rows with a value that is not finite are left out.
         weights: float (N,), signed.
 
     Returns:
-        float64 (F, F); NaN where a column does not vary (or its signed variance is not positive).
+        float64 (F, F).
     """
-    values, weights = np.asarray(values), np.asarray(weights, np.float64)
-    size = values.shape[1]
-    total, first, second = 0.0, np.zeros(size), np.zeros((size, size))
-    # Shifted by a typical row, so that large means do not eat the digits of small variances.
-    shift = np.nan_to_num(np.median(values[:1000], axis=0)) if len(values) else np.zeros(size)
+    found, weights = Correlations(values.shape[1]), np.asarray(weights, np.float64)
     for start in range(0, len(values), 100_000):
-        block = values[start : start + 100_000].astype(np.float64) - shift
-        kept = np.isfinite(block).all(axis=1)
-        block, weight = block[kept], weights[start : start + 100_000][kept]
-        total += weight.sum()
-        first += weight @ block
-        second += block.T @ (weight[:, None] * block)
-    if not total > 0:
-        return np.full((size, size), np.nan)
-    mean = first / total
-    square = second / total
-    covariance = square - np.outer(mean, mean)
-    variance = np.diag(covariance)
-    sigma = np.sqrt(np.where(variance > 1e-12 * np.abs(np.diag(square)), variance, np.nan))
-    return np.asarray(covariance / np.outer(sigma, sigma))
+        found.add(values[start : start + 100_000], weights[start : start + 100_000])
+    return found.matrix()
 
 
 @style.styled

@@ -147,7 +147,7 @@ def slice_(
         # Beside one another, those of one choice, in their order.
         x = x + 0.3 * (number / max(int(number.max()), 1) - 0.5)
         axes.set_xticks(range(len(names)), names)
-        axes.tick_params(axis="x", which="minor", bottom=False, top=False)
+        axes.xaxis.minorticks_off()
         axes.set_xlim(-0.6, len(names) - 0.4)
     else:
         low, high = (np.log10(x.min()), np.log10(x.max())) if log else (float(x.min()), float(x.max()))
