@@ -1,8 +1,8 @@
 """How long the plots of many features take: all inputs of two classes, and the page that shows them.
 
-``python bench/plots.py [--features 200] [--events 60000]`` converts nothing: it writes dataset files of random numbers,
-half of which tell the classes apart, and does the stages ``inputs`` and ``report`` of a new run. Processor seconds count
-the processes that draw, too. ``taskset -c 0`` before it shows what one core takes.
+``python bench/plots.py [--features 200] [--events 60000]`` converts nothing: it writes dataset files of random
+numbers, half of which tell the classes apart, and does the stages ``inputs`` and ``report`` of a new run. Processor
+seconds count the processes that draw, too. ``taskset -c 0`` before it shows what one core takes.
 """
 
 from __future__ import annotations

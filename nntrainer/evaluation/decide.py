@@ -14,7 +14,8 @@ from nntrainer.plots import decision as plots
 from nntrainer.plots import evaluation as score_plots
 from nntrainer.plots.histograms import histogram, sensible_edges
 
-SavePlot = Callable[[Any, str], None]
+Draw = Callable[..., None]
+"""Draws a plot: gets the name of its files, the function that makes the figure, and what that gets."""
 
 
 def edges_of(config: Config, target: np.ndarray, score: np.ndarray, weight: np.ndarray, *, own: bool) -> np.ndarray:
@@ -46,7 +47,7 @@ def binned(
     label: np.ndarray,
     score: np.ndarray,
     weight: np.ndarray,
-    save_plot: SavePlot,
+    draw: Draw,
     *,
     title: str = "",
     file: str = "",
@@ -60,7 +61,7 @@ def binned(
         label: int (N,), the class of each event.
         score: float (N,).
         weight: float (N,), signed, its sums the yields of the whole sample.
-        save_plot: takes the figure and its name.
+        draw: draws a plot.
         title: title of the x axis.
         file: name of the plot after ``binned_``.
 
@@ -88,7 +89,7 @@ def binned(
         )
         for c, name in enumerate(labels)
     }
-    save_plot(plots.binned(found, yields, labels[of], title), f"binned_{file}")
+    draw(f"binned_{file}", plots.binned, found, yields, labels[of], title)
     numbers = {name: {"values": v.tolist(), "errors": e.tolist()} for name, (v, e) in yields.items()}
     return {**found.as_dict(), "method": block.method, "yields": numbers}
 
@@ -99,7 +100,7 @@ def discriminants(
     label: np.ndarray,
     probability: np.ndarray,
     weight: np.ndarray,
-    save_plot: SavePlot,
+    draw: Draw,
 ) -> dict[str, Any]:
     """Measure and draw each configured discriminant.
 
@@ -109,7 +110,7 @@ def discriminants(
         label: int (N,), the class of each event.
         probability: float (N, classes), by models that never saw the event.
         weight: float (N,), signed, its sums the yields of the whole sample.
-        save_plot: takes figures and their names.
+        draw: draws plots.
 
     Returns:
         Plain data for ``metrics.json``, by class.
@@ -123,7 +124,8 @@ def discriminants(
         histograms = {each: histogram(values[label == c], weight[label == c], edges) for c, each in enumerate(labels)}
         shapes = {each: one.normalised() for each, one in histograms.items()}
         title = plots.discriminant_name(name, fractions)
-        save_plot(plots.shapes({k: v for k, v in shapes.items() if v is not None}, title), f"discriminant_{name}")
+        drawn = {each: one for each, one in shapes.items() if one is not None}
+        draw(f"discriminant_{name}", plots.shapes, drawn, title)
         scan = metrics.threshold_scan(
             target,
             values,
@@ -131,16 +133,14 @@ def discriminants(
             thresholds=np.linspace(edges[0], edges[-1], 101),
             sigma_rel=config.evaluation.background_uncertainty,
         )
-        save_plot(score_plots.threshold_scan(scan), f"threshold_scan_{name}")
+        draw(f"threshold_scan_{name}", score_plots.threshold_scan, scan)
         points = metrics.working_points(target, values, weight, config.evaluation.working_points)
         result[name] = {
             "fractions": dict(fractions),
             "auc": metrics.roc(target, values, weight).thinned(2).as_dict()["auc"],
             "working_points": [point.as_dict() for point in points],
             "threshold_scan": scan.as_dict(),
-            "binned": binned(
-                config, labels, of, label, values, weight, save_plot, title=title, file=f"discriminant_{name}"
-            ),
+            "binned": binned(config, labels, of, label, values, weight, draw, title=title, file=f"discriminant_{name}"),
             "histograms": {each: one.as_dict() for each, one in histograms.items()},
         }
     return result

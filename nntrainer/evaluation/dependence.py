@@ -10,7 +10,7 @@ from nntrainer.config import Config
 from nntrainer.dataset.dataset import Dataset
 from nntrainer.evaluation.correlation import distance_correlation, jensen_shannon
 from nntrainer.evaluation.curves import roc
-from nntrainer.evaluation.decide import SavePlot
+from nntrainer.evaluation.decide import Draw
 from nntrainer.evaluation.weighted import plain, ratio
 from nntrainer.plots import dependence as plots
 from nntrainer.plots.histograms import Histogram, histogram
@@ -33,7 +33,7 @@ def nuisances(config: Config) -> list[str]:
 
 
 def measure_dependence(
-    config: Config, dataset: Dataset, target: np.ndarray, score: np.ndarray, weight: np.ndarray, save_plot: SavePlot
+    config: Config, dataset: Dataset, target: np.ndarray, score: np.ndarray, weight: np.ndarray, draw: Draw
 ) -> dict[str, Any]:
     """Measure and draw the dependence on each nuisance.
 
@@ -43,7 +43,7 @@ def measure_dependence(
         target: bool (N,), True for signal.
         score: float (N,), P(signal) by a model that never saw the event; NaN where there is none.
         weight: float (N,), signed.
-        save_plot: takes figures and their names.
+        draw: draws plots.
 
     Returns:
         Plain data for ``metrics.json``, by nuisance.
@@ -60,8 +60,8 @@ def measure_dependence(
         result[name] = found
         if drawn:
             title = f"{name} [{found['unit']}]" if found["unit"] else name
-            save_plot(plots.shapes(drawn, title, note_of(found)), f"dependence_{name}_shapes")
-            save_plot(plots.efficiencies(found["cuts"], drawn[None].edges, title), f"dependence_{name}_efficiency")
+            draw(f"dependence_{name}_shapes", plots.shapes, drawn, title, note_of(found))
+            draw(f"dependence_{name}_efficiency", plots.efficiencies, found["cuts"], drawn[None].edges, title)
     return result
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from nntrainer.config import Config
 from nntrainer.dataset import summary
 from nntrainer.dataset.dataset import Dataset
 from nntrainer.evaluation import metrics
-from nntrainer.evaluation.decide import binned, discriminants
+from nntrainer.evaluation.decide import Draw, binned, discriminants
 from nntrainer.evaluation.dependence import measure_dependence, nuisances
 from nntrainer.evaluation.figures import NUMBERS, configured_dataset, reporting_weights, style_of
 from nntrainer.evaluation.predict import Scores, scores
@@ -23,8 +23,8 @@ from nntrainer.files import write_json, write_text
 from nntrainer.plots import evaluation as plots
 from nntrainer.plots import folds as fold_plots
 from nntrainer.plots import validation as validation_plots
-from nntrainer.plots.save import save
-from nntrainer.progress import Progress, silent
+from nntrainer.plots.press import Press
+from nntrainer.progress import Progress
 from nntrainer.provenance import provenance
 from nntrainer.rundir import RunDir
 
@@ -40,21 +40,18 @@ def evaluate(config: Config, run: RunDir, *, progress: Progress | None = None) -
     Returns:
         What is written to ``metrics.json``.
     """
-    progress = progress or silent()
     count = 9 + (config.preparation.k > 1) + 3 * len(config.evaluation.discriminants) + 2 * len(nuisances(config))
     count += config.evaluation.robustness is not None
-    progress.start("evaluation", count, unit="plots")
+    count += 4 * sum(len(target.particles) for target in config.assignments.values())
     style_of(config)
     history = _merge_history(config, run)
-    for name, figure in validation_plots.history(history).items():
-        save(figure, run.plots("Validation") / name)
-    progress.advance(1)
-    with configured_dataset(config) as dataset:
+    with Press(progress) as press, configured_dataset(config) as dataset:
+        press.expect("evaluation", count)
+        press.draw(run.plots("Validation"), validation_plots.history, history)
         found = scores(config, run, dataset)
-        result = _measure(config, run, dataset, found, progress) if config.classifies else {}
-        result |= measure_reconstruction(config, run, dataset, found)
+        result = _measure(config, run, dataset, found, press) if config.classifies else {}
+        result |= measure_reconstruction(config, run, dataset, found, press)
         result |= {"samples": summary.samples(dataset), "splits": summary.splits(config, dataset)}
-    progress.finish()
     result["history"] = history
     if (inputs := run.plots("Inputs") / NUMBERS).exists():
         result["inputs"] = json.loads(inputs.read_text(encoding="utf-8"))
@@ -79,7 +76,7 @@ def _merge_history(config: Config, run: RunDir) -> dict[str, dict[str, list[floa
     return columns
 
 
-def _measure(config: Config, run: RunDir, dataset: Dataset, found: Scores, progress: Progress) -> dict[str, Any]:
+def _measure(config: Config, run: RunDir, dataset: Dataset, found: Scores, press: Press) -> dict[str, Any]:
     label, weight = dataset.column("label").astype(int), reporting_weights(config, dataset)
     labels, signal = list(dataset.labels), dataset.labels.index(config.data.signal_label)
     folder = run.plots("Evaluation")
@@ -94,19 +91,18 @@ def _measure(config: Config, run: RunDir, dataset: Dataset, found: Scores, progr
     # The yields of the whole sample, where only a part of it is tested on.
     scale = np.array([_ratio(weight[label == c].sum(), weight[test & (label == c)].sum()) for c in range(len(labels))])
 
-    def save_plot(figure: Any, name: str) -> None:
-        save(figure, folder / name)
-        progress.advance(1)
+    def draw(name: str, plot: Callable[..., Any], *args: Any, **options: Any) -> None:
+        press.draw(folder / name, plot, *args, **options)
 
     result["auc"] = _auc(config, label, weight, found, test, train, signal)
     result["folds"] = _folds(config, label, signal, found, weight)
     result["auc"] |= spread([each["auc"] for each in result["folds"]])
     if config.preparation.k > 1:
-        figure = fold_plots.auc(result["folds"], result["auc"]["folds_mean"], result["auc"]["folds_spread"])
-        save_plot(figure, "auc_folds")
-    result["roc"] = _roc(config, labels, signal, label[test], weight[test], found.test[test], result["auc"], save_plot)
-    result["confusion"] = _confusion(labels, label[test], weight[test], found.test[test], save_plot)
-    result["scores"] = _score_plots(labels, signal, label, weight, found, test, train, save_plot)
+        both = (result["auc"]["folds_mean"], result["auc"]["folds_spread"])
+        draw("auc_folds", fold_plots.auc, result["folds"], *both)
+    result["roc"] = _roc(config, labels, signal, label[test], weight[test], found.test[test], result["auc"], draw)
+    result["confusion"] = _confusion(labels, label[test], weight[test], found.test[test], draw)
+    result["scores"] = _score_plots(labels, signal, label, weight, found, test, train, draw)
     # A network trained on balanced classes gives probabilities for balanced classes.
     balance = np.array([1 / weight[test & (label == c)].sum() for c in range(len(labels))])
     shares = config.class_shares()
@@ -115,7 +111,7 @@ def _measure(config: Config, run: RunDir, dataset: Dataset, found: Scores, progr
         labels[c]: metrics.calibration(label[test] == c, found.test[test, c], weight[test] * prior[label[test]])
         for c in ([signal] if len(labels) == 2 else range(len(labels)))
     }
-    save_plot(plots.calibration(curves), "calibration")
+    draw("calibration", plots.calibration, curves)
     result["calibration"] = {name: curve.as_dict() for name, curve in curves.items()}
     scan = metrics.threshold_scan(
         label[test] == signal,
@@ -123,7 +119,7 @@ def _measure(config: Config, run: RunDir, dataset: Dataset, found: Scores, progr
         weight[test] * scale[label[test]],
         sigma_rel=config.evaluation.background_uncertainty,
     )
-    save_plot(plots.threshold_scan(scan), "threshold_scan")
+    draw("threshold_scan", plots.threshold_scan, scan)
     result["threshold_scan"] = scan.as_dict()
     points = metrics.working_points(
         label[test] == signal, found.test[test, signal], weight[test], config.evaluation.working_points
@@ -131,13 +127,13 @@ def _measure(config: Config, run: RunDir, dataset: Dataset, found: Scores, progr
     result["working_points"] = [_plain(point) for point in points]
     decided = (label[test], found.test[test], weight[test] * scale[label[test]])
     of_signal = (decided[0], decided[1][:, signal], decided[2])
-    result["binned"] = binned(config, labels, signal, *of_signal, save_plot, title="Network score", file="score")
-    result["discriminants"] = discriminants(config, labels, *decided, save_plot)
+    result["binned"] = binned(config, labels, signal, *of_signal, draw, title="Network score", file="score")
+    result["discriminants"] = discriminants(config, labels, *decided, draw)
     if nuisances(config):
         events = (label == signal, found.test[:, signal], weight)
-        result["dependence"] = measure_dependence(config, dataset, *events, save_plot)
+        result["dependence"] = measure_dependence(config, dataset, *events, draw)
     if config.evaluation.robustness is not None:
-        result["robustness"] = measure_robustness(config, run, dataset, label, weight, save_plot)
+        result["robustness"] = measure_robustness(config, run, dataset, label, weight, draw)
     return result
 
 
@@ -207,7 +203,7 @@ def _roc(
     weight: np.ndarray,
     score: np.ndarray,
     known: dict[str, float],
-    save_plot: Any,
+    draw: Draw,
 ) -> dict[str, Any]:
     """Draw the ROC of the signal, or one against the rest for each class, and one for each background."""
     curves, numbers = {}, {}
@@ -227,17 +223,17 @@ def _roc(
             _, error = metrics.auc_bootstrap(*events, replicas=config.evaluation.bootstrap, seed=config.seed)
         curves[title] = (curve, error)
         numbers[title] = {"auc_error": error, **curve.as_dict()}
-    save_plot(plots.roc(curves), "roc")
+    draw("roc", plots.roc, curves)
     return numbers
 
 
 def _confusion(
-    labels: list[str], label: np.ndarray, weight: np.ndarray, score: np.ndarray, save_plot: Any
+    labels: list[str], label: np.ndarray, weight: np.ndarray, score: np.ndarray, draw: Draw
 ) -> dict[str, Any]:
     predicted = score.argmax(axis=1)
     counts, rows, columns = metrics.confusion(label, predicted, weight, len(labels))
-    save_plot(plots.confusion(rows, labels, normalised="truth"), "confusion_truth")
-    save_plot(plots.confusion(columns, labels, normalised="prediction"), "confusion_prediction")
+    draw("confusion_truth", plots.confusion, rows, labels, normalised="truth")
+    draw("confusion_prediction", plots.confusion, columns, labels, normalised="prediction")
     return {
         "accuracy": metrics.accuracy(label, predicted, weight),
         "sum_of_weights": counts.tolist(),
@@ -254,7 +250,7 @@ def _score_plots(
     found: Scores,
     test: np.ndarray,
     train: np.ndarray,
-    save_plot: Any,
+    draw: Draw,
 ) -> dict[str, Any]:
     """Draw each class's score distribution, train against test, for each output of the network."""
     result: dict[str, Any] = {}
@@ -271,7 +267,7 @@ def _score_plots(
             agreement[name] = metrics.weighted_ks(*samples[name])
         suffix = "" if len(labels) == 2 else f"_{labels[output]}"
         drawn = plots.score_histograms(samples)
-        save_plot(plots.score(drawn, agreement), f"score{suffix}")
+        draw(f"score{suffix}", plots.score, drawn, agreement)
         result[labels[output]] = {
             name: {
                 "ks_distance": float(d),

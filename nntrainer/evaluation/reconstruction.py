@@ -14,25 +14,16 @@ from nntrainer.dataset.dataset import Dataset
 from nntrainer.dataset.schema import slot_fields, value_field
 from nntrainer.evaluation.figures import reporting_weights
 from nntrainer.evaluation.predict import Scores
-from nntrainer.evaluation.weighted import Record, plain, ratio
+from nntrainer.evaluation.weighted import Fraction, Record, plain, ratio
 from nntrainer.networks.candidates import candidates
 from nntrainer.networks.model import GEV
 from nntrainer.plots import reconstruction as plots
-from nntrainer.plots.save import save
+from nntrainer.plots.press import Press
 from nntrainer.rundir import RunDir
 
 NETWORK = "network"
 NEAREST_MASS, SMALLEST_DR = "nearest mass", "smallest ΔR"
 PT_EDGES = np.array([0.0, 50, 100, 150, 200, 250, 300, 400, 600])
-
-
-@dataclass(frozen=True)
-class Fraction(Record):
-    """A fraction of events by weight with its uncertainty, and the number of events it is a fraction of."""
-
-    value: float
-    error: float
-    events: int
 
 
 @dataclass(frozen=True)
@@ -73,7 +64,9 @@ def spread(values: np.ndarray, weight: np.ndarray) -> Spread:
     return Spread(float(median), float(high - low) / 2, len(values))
 
 
-def measure_reconstruction(config: Config, run: RunDir, dataset: Dataset, found: Scores) -> dict[str, Any]:
+def measure_reconstruction(
+    config: Config, run: RunDir, dataset: Dataset, found: Scores, press: Press
+) -> dict[str, Any]:
     """Measure and draw every particle and every regression that the models find.
 
     Args:
@@ -81,6 +74,7 @@ def measure_reconstruction(config: Config, run: RunDir, dataset: Dataset, found:
         run: the run directory; figures go to ``plots/Reconstruction``.
         dataset: the events.
         found: what the models make of them.
+        press: draws the plots.
 
     Returns:
         ``reconstruction`` by particle: fractions of events with all objects right, by the network and by baselines,
@@ -93,7 +87,7 @@ def measure_reconstruction(config: Config, run: RunDir, dataset: Dataset, found:
         table = dataset.objects(target.collection)
         for name, particle in target.particles.items():
             events = _Events(config, dataset, found, weight, table, target, name, particle)
-            result.setdefault("reconstruction", {})[name] = _particle(run, name, events)
+            result.setdefault("reconstruction", {})[name] = _particle(run, name, events, press)
     for name, regression in config.regressions.items():
         truth, value = dataset.column(value_field(name)), found.decoded[name]
         rows = np.flatnonzero(np.isfinite(truth) & (found.fold >= 0))
@@ -224,7 +218,7 @@ def _baselines(table: np.ndarray, vectors: np.ndarray, options: PairEvaluation) 
     return found
 
 
-def _particle(run: RunDir, name: str, events: _Events) -> dict[str, Any]:
+def _particle(run: RunDir, name: str, events: _Events, press: Press) -> dict[str, Any]:
     folder, weight = run.plots("Reconstruction"), events.weight
     result: dict[str, Any] = {"pt_of": events.pt_name, "pt_edges_gev": PT_EDGES.tolist()}
     curves: dict[str, dict[str, list[Fraction]]] = {"all": {}, "matchable": {}}
@@ -241,7 +235,7 @@ def _particle(run: RunDir, name: str, events: _Events) -> dict[str, Any]:
     result["matchable"] = fraction(events.matchable, weight).as_dict()
     for kind, drawn in curves.items():
         if np.isfinite(events.pt).any():
-            save(plots.fractions(name, kind, PT_EDGES, drawn), folder / f"{name}_right_{kind}")
+            press.draw(folder / f"{name}_right_{kind}", plots.fractions, name, kind, PT_EDGES, drawn)
     if events.sums:
         rows = events.matchable
         masses = {key: (values[rows, 0], weight[rows]) for key, values in events.sums.items()}
@@ -251,6 +245,5 @@ def _particle(run: RunDir, name: str, events: _Events) -> dict[str, Any]:
             for key, each in samples.items():
                 result.setdefault(key, {})[f"{end}_gev" if end == "mass" else end] = spread(*each).as_dict()
             if all(len(values) for values, _ in samples.values()):
-                figure = plots.masses(name, samples) if end == "mass" else plots.responses(name, samples)
-                save(figure, folder / f"{name}_{end}")
+                press.draw(folder / f"{name}_{end}", plots.masses if end == "mass" else plots.responses, name, samples)
     return {key: plain(value) if not isinstance(value, dict) else value for key, value in result.items()}

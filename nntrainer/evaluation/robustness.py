@@ -13,7 +13,7 @@ from nntrainer.dataset.dataset import Dataset
 from nntrainer.dataset.inputs import Inputs, dataset_inputs
 from nntrainer.dataset.split import masks
 from nntrainer.evaluation import metrics
-from nntrainer.evaluation.decide import SavePlot
+from nntrainer.evaluation.decide import Draw
 from nntrainer.evaluation.predict import BATCH, probabilities
 from nntrainer.evaluation.weighted import plain
 from nntrainer.networks.inputs import feature_widths
@@ -27,7 +27,7 @@ KINDS: tuple[Kind, ...] = ("fgsm", "pgd")
 
 
 def measure_robustness(
-    config: Config, run: RunDir, dataset: Dataset, label: np.ndarray, weight: np.ndarray, save_plot: SavePlot
+    config: Config, run: RunDir, dataset: Dataset, label: np.ndarray, weight: np.ndarray, draw: Draw
 ) -> dict[str, Any]:
     """Measure and draw accuracy and AUC against ε, by the models that never saw the events.
 
@@ -39,7 +39,7 @@ def measure_robustness(
         dataset: the events.
         label: int (N,), the class of each event.
         weight: float (N,), signed.
-        save_plot: takes figures and their names.
+        draw: draws plots.
 
     Returns:
         Plain data for ``metrics.json``: for each attack lists over ε, which begins with 0.
@@ -57,7 +57,7 @@ def measure_robustness(
             for name, value in _numbers(config, label[rows], probability, weight[rows], signal, classes).items():
                 columns.setdefault(name, []).append(value)
         result[kind] = {name: plain(np.array(values)) for name, values in columns.items()}
-    save_plot(plots.robustness(epsilons, {kind.upper(): result[kind] for kind in KINDS}, classes), "robustness")
+    draw("robustness", plots.robustness, epsilons, {kind.upper(): result[kind] for kind in KINDS}, classes)
     return result
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,15 @@ class Record:
     def as_dict(self) -> dict[str, Any]:
         """Return the fields with lists in place of arrays and None where a number is not finite."""
         return {field.name: plain(getattr(self, field.name)) for field in fields(self)}  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Fraction(Record):
+    """A fraction of events by weight with its uncertainty, and the number of events it is a fraction of."""
+
+    value: float
+    error: float
+    events: int
 
 
 def ratio(over: np.ndarray | float, under: np.ndarray | float, empty: float = np.nan) -> np.ndarray:

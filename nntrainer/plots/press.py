@@ -1,8 +1,8 @@
 """Figures drawn and saved by processes beside this one, one a core.
 
-multiprocessing's own pools import the caller's script again, hang when their parent is killed, and fork what must not be
-forked once TensorFlow runs threads. Here one new interpreter imports matplotlib once and forks; each copy reads drawings
-from a socket and ends where that does, whatever ended the other side.
+multiprocessing's own pools import the caller's script again, hang when their parent is killed, or fork what must not be
+forked once TensorFlow runs threads. Here one new interpreter imports matplotlib once and forks; each copy reads
+drawings from a socket and ends where that does, whatever ended the other side.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -76,19 +76,17 @@ class Press:
         self._progress.start(description, total, unit="plots")
         self._expected = True
 
-    def draw(self, path: Path, plot: Callable[..., Figure], *args: Any, **options: Any) -> None:
+    def draw(self, path: Path, plot: Callable[..., Any], *args: Any, **options: Any) -> None:
         """Draw a figure and save it.
 
         Args:
-            path: where, as in `save`.
-            plot: a function of a module that returns the figure.
+            path: where, as in `save`; a directory where there are several figures.
+            plot: a function of a module that returns the figure, or several by name.
             *args: what it gets, small: histograms and results, not events.
             **options: the same by name.
         """
         if self._process is None:
-            from nntrainer.plots.save import save
-
-            self._done(save(plot(*args, **options), path))
+            self._done(_save(plot(*args, **options), path))
             return
         from nntrainer.plots import style
 
@@ -134,6 +132,14 @@ class Press:
                 self._process.wait()
         if kind is None and self._expected:
             self._progress.finish()
+
+
+def _save(drawn: Figure | Mapping[str, Figure], path: Path) -> list[Path]:
+    from nntrainer.plots.save import save
+
+    if isinstance(drawn, Mapping):
+        return [file for name, figure in drawn.items() for file in save(figure, path / name)]
+    return save(drawn, path)
 
 
 def _start(theirs: Sequence[Connection]) -> subprocess.Popen[bytes]:
@@ -187,12 +193,11 @@ def _serve_only(mine: Connection, connections: Sequence[Connection]) -> None:
 def _answer(drawing: bytes) -> list[Path] | BaseException:
     """Do a drawing, and return its files or what went wrong, as it can be sent."""
     from nntrainer.plots import style
-    from nntrainer.plots.save import save
 
     try:
         words, path, plot, args, options = pickle.loads(drawing)  # noqa: S301 - from the parent, never from a file
         style.apply(label=words.label, description=words.description)
-        return save(plot(*args, **options), path)
+        return _save(plot(*args, **options), path)
     except Exception as error:
         error.add_note("".join(traceback.format_exception(error)))
         try:

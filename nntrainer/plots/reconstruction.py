@@ -13,7 +13,7 @@ from nntrainer.plots.histograms import histogram
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from nntrainer.evaluation.reconstruction import Fraction
+    from nntrainer.evaluation.weighted import Fraction
 
 Sample = tuple[np.ndarray, np.ndarray]
 LINES = ("-", "--", "-.", ":")

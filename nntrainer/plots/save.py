@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PDF = {"CreationDate": None, "Creator": None, "Producer": None}
 KINDS = ("png", "pdf")
 COLOURS = 256
-"""Colours of a PNG with few of them; it has half of the bytes, and no pixel of a histogram is off by more than 1 of 255."""
+"""Colours of a PNG that has not many more: it has half of the bytes and looks the same."""
 MANY = 4096
 """A heat map has more colours than this, and keeps them."""
 
