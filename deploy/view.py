@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from deploy.runs import Run, Seen
-from nntrainer.console import print_table
+from nntrainer.console import print_table, print_times
 
 
 def line(run: Run, seen: Seen) -> str:
@@ -27,7 +27,7 @@ def as_dict(run: Run, seen: Seen) -> dict[str, Any]:
 
 
 def show(run: Run, seen: Seen, *, clear: bool = False) -> None:
-    """Print a run: its stages where one job does all, its jobs otherwise.
+    """Print a run: its stages where one job does all, its jobs otherwise; and where the time went.
 
     Args:
         run: the run.
@@ -42,6 +42,8 @@ def show(run: Run, seen: Seen, *, clear: bool = False) -> None:
         _jobs(run, seen)
     else:
         _stages(run, seen)
+    records = [said.get("stages", {}) for said in seen.records.values()]
+    print_times((name, stage.get("seconds") or 0.0) for stages in records for name, stage in stages.items())
 
 
 def _stages(run: Run, seen: Seen) -> None:

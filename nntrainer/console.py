@@ -30,6 +30,28 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
     Console().print(table(title, columns, rows))
 
 
+def duration(seconds: float) -> str:
+    """Return a time for people."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def print_times(stages: Iterable[tuple[str, float]]) -> None:
+    """Print in one line where the time went: of each stage, those of the same name together, if there are several."""
+    from rich.console import Console
+    from rich.text import Text
+
+    times: dict[str, float] = {}
+    for name, seconds in stages:
+        times[name] = times.get(name, 0.0) + seconds
+    if len(times) > 1:
+        each = ", ".join(f"{name} {duration(seconds)}" for name, seconds in times.items())
+        Console().print(Text(f"time: {each}; {duration(sum(times.values()))} together"), soft_wrap=True)
+
+
 def starting(candidates: Iterable[tuple[str, str]], incomplete: str) -> list[tuple[str, str]]:
     """Return those of the words, each with a text for shells that show one, that begin with what is typed so far."""
     return [each for each in candidates if each[0].startswith(incomplete)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nntrainer.console import print_table
+from nntrainer.console import print_table, print_times
 from nntrainer.errors import ConfigError, Interrupted, NNTrainerError
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def run_stages_of(
 
 
 def print_results(result: RunResult) -> None:
-    """Print what the stages of a run did."""
+    """Print what the stages of a run did, and where the time went."""
     rows = [
         [
             each.name,
@@ -134,6 +134,7 @@ def print_results(result: RunResult) -> None:
         for each in result.stages
     ]
     print_table(f"Run {result.run.path}", ["stage", "state", ">time", "result", "files"], rows)
+    print_times((each.name, each.seconds) for each in result.stages if not each.skipped)
 
 
 def _files(outputs: tuple[str, ...]) -> str:

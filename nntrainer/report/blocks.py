@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from nntrainer.console import duration
+
 NOTHING = "–"
 MARKS = ("", "good", "warning")
 
@@ -177,13 +179,7 @@ def percent(value: float | None, decimals: int = 1) -> str:
 
 def seconds(value: float | None) -> str:
     """Return a time for people."""
-    if value is None:
-        return NOTHING
-    if value < 60:
-        return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+    return NOTHING if value is None else duration(value)
 
 
 def size(count: float) -> str:
