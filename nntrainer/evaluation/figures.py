@@ -130,12 +130,11 @@ def _entries(
     values: dict[Any, list[np.ndarray]] = {(one, c): [] for one in shown for c in range(len(dataset.labels))}
     weights: dict[Any, list[np.ndarray]] = {(one.entries, c): [] for one, c in values}
     start = 0
-    for _, events, objects in dataset.pieces(ROWS, fields, collections):
+    for _, events, objects in dataset.pieces(ROWS, fields or ["label"], collections):
         stop = start + len(events)
         for c in np.unique(label[start:stop]):
             rows = np.flatnonzero(label[start:stop] == c)
             mine = weight[start:stop][rows]
-            # Without names they are one block of numbers, in which a column is found at once.
             columns = {name: events[name][rows] for name in fields}
             if correlations:
                 correlations[c].add(np.stack(list(columns.values()), axis=-1), mine)

@@ -334,6 +334,22 @@ def test_save_keeps_the_old_file_when_drawing_fails(tmp_path: Path) -> None:
     assert (tmp_path / "x.png").read_bytes() == b"old"
 
 
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-0.37, 12.2), (3e4, 9e6)])
+def test_minor_ticks_are_those_of_matplotlib(low: float, high: float) -> None:
+    def pixels(change: str = "") -> np.ndarray:
+        with style.context():
+            figure, panels = style.canvas(3, 1)
+            for axes in panels:
+                axes.set(xlim=(low, high), ylim=(low / 3, high / 3))
+                if change:
+                    getattr(axes, change)()
+            figure.canvas.draw()
+            return np.asarray(figure.canvas.buffer_rgba())
+
+    np.testing.assert_array_equal(pixels(), pixels("minorticks_on"))  # matplotlib's own in place of ours
+    assert not np.array_equal(pixels(), pixels("minorticks_off"))
+
+
 def test_plots_import_no_network_library() -> None:
     code = (
         "import sys, nntrainer.plots.evaluation, nntrainer.plots.inputs, nntrainer.plots.validation;"
