@@ -36,6 +36,19 @@ DIED = (
 )
 
 
+def processes() -> int:
+    """Return how many processes draw: one for each core that this one may use, of a batch slot or a container as well."""
+    limits = [cores(), MOST]
+    if (slot := os.environ.get("OMP_NUM_THREADS", "")).isdigit():  # how HTCondor says how many cores a slot has
+        limits.append(max(1, int(slot)))
+    try:
+        quota, period = map(int, Path("/sys/fs/cgroup/cpu.max").read_text().split())
+        limits.append(max(1, -(-quota // period)))
+    except (OSError, ValueError):
+        pass  # no container, or one without a limit
+    return min(limits)
+
+
 class Press:
     """Draws figures and saves them, while the caller goes on; leaving the ``with`` statement waits for them.
 
@@ -60,8 +73,7 @@ class Press:
 
     def __enter__(self) -> Press:
         """Start the processes."""
-        number = min(cores(), MOST)
-        if number > 1 and sys.executable:
+        if (number := processes()) > 1 and sys.executable:
             pairs = [Pipe() for _ in range(number)]
             self._ours, theirs = [one for one, _ in pairs], [other for _, other in pairs]
             self._process = _start(theirs)

@@ -18,14 +18,14 @@ from nntrainer.evaluation import metrics
 from nntrainer.evaluation.weighted import Fraction
 from nntrainer.plots import evaluation, inputs, reconstruction, style, validation
 from nntrainer.plots.histograms import histogram
-from nntrainer.plots.press import Press
+from nntrainer.plots.press import Press, processes
 
 HISTORY = {"epoch": [1, 2, 3], "loss": [0.5, 0.4, 0.3], "accuracy": [0.5, 0.6, 0.7]}
 
 
 @pytest.fixture
 def with_cores(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    return lambda number: monkeypatch.setattr("nntrainer.plots.press.cores", lambda: number)
+    return lambda number: monkeypatch.setattr("nntrainer.plots.press.processes", lambda: number)
 
 
 @pytest.fixture
@@ -56,6 +56,16 @@ def gone(process: int) -> bool:
 
 def children(process: int) -> list[int]:
     return [int(each) for each in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def test_a_slot_of_one_core_starts_no_processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("nntrainer.plots.press.cores", lambda: 64)
+    assert 1 <= processes() <= 8
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert processes() == 1
+    with Press() as press:
+        press.draw(tmp_path, validation.history, HISTORY)
+    assert press._process is None and (tmp_path / "loss.png").exists()
 
 
 def test_the_same_plots_come_from_one_core_and_from_several(
@@ -127,7 +137,7 @@ import sys
 from pathlib import Path
 import nntrainer.plots.press
 from nntrainer.plots import validation
-nntrainer.plots.press.cores = lambda: 2
+nntrainer.plots.press.processes = lambda: 2
 with nntrainer.plots.press.Press() as press:
     history = {"epoch": [1, 2], "loss": [0.5, 0.4]}
     press.draw(Path(sys.argv[1]), validation.history, history)
