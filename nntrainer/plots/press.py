@@ -37,7 +37,7 @@ DIED = (
 
 
 def processes() -> int:
-    """Return how many processes draw: one for each core that this one may use, of a batch slot or a container as well."""
+    """Return how many processes draw: one for each core that this one may use, also in a batch slot or a container."""
     limits = [cores(), MOST]
     if (slot := os.environ.get("OMP_NUM_THREADS", "")).isdigit():  # how HTCondor says how many cores a slot has
         limits.append(max(1, int(slot)))
