@@ -15,10 +15,7 @@ mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Pa
 key=$(sha256sum "$0" | cut -c1-16)
 root=${XDG_CACHE_HOME:-$HOME/.cache}/nntrainer/apptainer/$key
 if [ ! -d "$root" ]; then
-  if ! command -v mmdebstrap >/dev/null; then
-    apt-get update -qq </dev/null >&2
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mmdebstrap </dev/null >&2
-  fi
+  command -v mmdebstrap >/dev/null || "$(dirname "$0")/apt_install.sh" mmdebstrap
   echo "Fetching Apptainer from this machine's Debian mirror (half a minute, once; kept in $root)" >&2
   mkdir -p "$(dirname "$root")"
   part=$(mktemp -d "$root.XXXX")

@@ -15,10 +15,7 @@ case ${1:-} in
     answers && exit 0
     [ "$(id -u)" = 0 ] || fail "none is running, and only root can start one; ask an administrator, or set ENGINE=podman"
     if ! command -v dockerd >/dev/null || ! command -v curl >/dev/null; then
-      command -v apt-get >/dev/null || fail "dockerd is not installed, and without apt-get this script cannot install it; install Docker by hand"
-      echo "Installing docker.io" >&2
-      apt-get update -qq </dev/null >&2
-      DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends docker.io ca-certificates curl </dev/null >&2
+      "$(dirname "$0")/apt_install.sh" docker.io ca-certificates curl
       answers && exit 0 # the package has started it
     fi
     mkdir -p "$state"

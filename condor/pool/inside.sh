@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The first process of the pool, in mount and process namespaces of its own (pool.sh start): makes the root file system
 # its own / and becomes condor_master. Apptainer refuses a chroot, hence pivot_root.
-#   inside.sh ROOT STATE CGROUP FOLDER...    the folders of the host that the pool sees under the same names
+#   inside.sh ROOT STATE CGROUP PATH...    the folders and files of the host that the pool sees under the same names
 set -euo pipefail
 root=$1 state=$2 cgroup=$3
 shift 3
@@ -30,10 +30,12 @@ if [ -w /sys/fs/cgroup/memory ]; then
   done
   ln -s cpuacct "sys/fs/cgroup/cpu,cpuacct"
 fi
-for folder in "$@"; do
-  [ "$folder" -ef ".$folder" ] && continue # inside one mounted already
-  mkdir -p ".$folder"
-  mount --rbind "$folder" ".$folder"
+for path in "$@"; do
+  [ "$path" -ef ".$path" ] && continue # inside one mounted already
+  if [ -d "$path" ]; then mkdir -p ".$path"; else mkdir -p ".${path%/*}" && touch ".$path"; fi
+  mount --rbind "$path" ".$path"
+  # The jobs' user gets there, through root's home, too, which in here is empty but for what is mounted in it.
+  while path=${path%/*} && [ -n "$path" ]; do [ "$path" -ef ".$path" ] || chmod a+x ".$path"; done
 done
 mount --bind "$state/log" var/log/condor
 pivot_root . old

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A throw-away real HTCondor pool with Apptainer and two pretend GPUs (README.md beside this file):
+# A throw-away real HTCondor pool with Apptainer and pretend GPUs (README.md beside this file):
 #   condor/pool/pool.sh start | stop | status
 #   condor/pool/pool.sh client               prints the export line for a client on this machine
 #   condor/pool/pool.sh as-user COMMAND...   runs a client as the owner of the jobs
@@ -62,11 +62,21 @@ write_changes() {
   install -d -o "$user" -g "$group" -m 700 "$state/changes$(cut -d: -f6 <<<"$entry")"
   printf '127.0.0.1 %s\n' localhost "$(hostname)" >"$etc/hosts"
   cp "$here/pool.config" "$etc/condor/config.d/99-pool"
-  install -D "$here/job_wrapper.sh" "$state/changes/usr/local/libexec/job_wrapper"
+  install -D "$here/job_wrapper.sh" "$state/changes/usr/libexec/job_wrapper"
   cat >"$etc/condor/config.d/99-this-machine" <<TEXT
 COLLECTOR_HOST = 127.0.0.1:$port
 SINGULARITY_BIND_EXPR = "${shared//:/,}"
 TEXT
+  # Jobs have a /tmp of their own, but in no other folder could they see the Python of a checkout that lies in /tmp.
+  [[ $here != /tmp/* ]] || echo 'MOUNT_UNDER_SCRATCH = "/var/tmp"' >>"$etc/condor/config.d/99-this-machine"
+}
+
+# What jobs in no container run: the interpreter that .venv of this checkout is made of.
+interpreter() {
+  local python
+  python=$(readlink -f "${here%/condor/pool}/.venv/bin/python")
+  [ -x "$python" ] || return 0
+  if [ "${python%/*}" = /usr/bin ]; then printf '%s\n' "$python" "/usr/lib/${python##*/}"; else echo "${python%/bin/*}"; fi
 }
 
 # Everything a client on this machine needs, with no look at ~/.condor or /etc/condor. The library takes a token only from
@@ -92,7 +102,7 @@ TEXT
 }
 
 start() {
-  local group root folders
+  local group root folders python
   if pool_pid >/dev/null; then
     put_image
     answers || fail "the pool runs but does not answer (yet): $self logs, $self stop"
@@ -110,8 +120,9 @@ start() {
   IFS=: read -r -a folders <<<"$shared"
   [ -d "${folders[0]}" ] || install -d -o "$user" -g "$group" "${folders[0]}"
   write_changes
+  mapfile -t python < <(interpreter)
   setsid unshare --mount --pid --fork --propagation private \
-    "$here/inside.sh" "$root" "$state" "$cgroup" /tmp "${here%/condor/pool}" "${folders[@]}" \
+    "$here/inside.sh" "$root" "$state" "$cgroup" /tmp "${here%/condor/pool}" "${folders[@]}" "${python[@]}" \
     >"$state/log/start.log" 2>&1 </dev/null &
   for _ in $(seq 60); do
     sleep 0.5

@@ -122,8 +122,8 @@ class HTCondorBackend:
         nodes = {name: job for name, job in nodes.items() if job.cluster > number or job.state == "done"}
         seen = [self._seen(batch, job.name, nodes.get(node(job.name)), dag) for job in batch.jobs]
         if not self._over(dag) and not any(each.state in UNDER_WAY[1:] for each in seen):
-            # DAGMan submits what failed once more, or is about to end: the run has not ended yet.
-            seen = [replace(each, state="queued") if each.state == "failed" else each for each in seen]
+            # DAGMan submits what failed once more, or is about to end: the run has not ended yet, and so have its jobs.
+            seen = [_undecided(each) if each.state == "failed" else each for each in seen]
         return [self._waiting(batch, each, seen, dag) for each in seen]
 
     def _seen(self, batch: Batch, name: str, job: Submitted | None, dag: Submitted | None) -> JobSeen:
@@ -325,6 +325,13 @@ class HTCondorBackend:
         over = is_dag(batch) and self._over(self._dag(batch))
         if htcondor_site(batch).transfer == "spool" or (is_dag(batch) and not over):
             self._clear(batch, 0, "deploy rm")
+
+
+def _undecided(job: JobSeen) -> JobSeen:
+    """Return a job that has failed as long as DAGMan may try it again."""
+    return replace(
+        job, state="queued", why=f"{job.why}; DAGMan has yet to say whether it is tried again", exit_code=None
+    )
 
 
 def _arriving(ad: Mapping[str, Any]) -> bool:

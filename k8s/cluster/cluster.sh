@@ -38,11 +38,7 @@ start() {
   for tool in curl openssl gcc:build-essential make:build-essential dpkg-source:build-essential; do
     command -v "${tool%:*}" >/dev/null || missing+=("${tool#*:}")
   done
-  if [ ${#missing[@]} -gt 0 ]; then
-    echo "Installing ${missing[*]}" >&2
-    apt-get -qq update </dev/null >/dev/null
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "${missing[@]}" </dev/null >/dev/null
-  fi
+  [ ${#missing[@]} = 0 ] || "$here/../../scripts/apt_install.sh" "${missing[@]}"
   local binaries
   binaries=$("$here/binaries.sh")
   remove

@@ -41,7 +41,7 @@ class Job:
         self.constraint = f"ClusterId == {submitted.cluster()}"
         self.schedd.spool(submitted)
 
-    def wait(self, *states: int, seconds: float = 300) -> Any:
+    def wait(self, *states: int, seconds: float = 600) -> Any:
         """The job's ad, once it is in one of the states."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -50,11 +50,6 @@ class Job:
                 return ad
             time.sleep(0.3)
         raise TimeoutError(f"job {self.constraint} is in state {ad['JobStatus']}: {ad.get('HoldReason')}")
-
-    def wait_for_execution(self) -> None:
-        """The input files have arrived and the script runs."""
-        while "JobCurrentStartExecutingDate" not in self.wait(RUNNING):
-            time.sleep(0.3)
 
     def output(self) -> str:
         """What the completed job printed; its files come into the folder."""

@@ -7,12 +7,14 @@ import tarfile
 import time
 from pathlib import Path
 
-IDLE, HELD = 1, 5
+import pytest
+
+IDLE, RUNNING, HELD = 1, 2, 5
 
 
 def test_the_pool_declares_cpus_gpus_and_sif(htcondor2):
     (slot,) = htcondor2.Collector().query(htcondor2.AdType.Startd, constraint="PartitionableSlot")
-    assert (slot["TotalCpus"], slot["TotalMemory"], slot["TotalGPUs"]) == (4, 16384, 2)
+    assert (slot["TotalCpus"], slot["TotalMemory"], slot["TotalGPUs"]) == (16, 32768, 8)
     assert slot["HasSIF"]
     assert slot["GPUs_Capability"] == 7.0
 
@@ -83,9 +85,10 @@ def test_a_sif_runs_in_the_container_universe(submit, run_pool, tmp_path):
     assert gpu.startswith("GPU-")
 
 
+@pytest.mark.xdist_group("memory")
 def test_a_job_that_outgrows_its_memory_is_held(submit):
-    # As many processors as no other test asks for: in a slot that another job had it would have its memory.
-    job = submit("python3 -c 'import time; x = b\"x\" * 300_000_000; time.sleep(60)'", request_cpus="4")
+    # As many processors as no test beside it asks for: in a slot that another job had it would have its memory.
+    job = submit("python3 -c 'import time; x = b\"x\" * 300_000_000; time.sleep(300)'", request_cpus="4")
     ad = job.wait(HELD)
     # The first where the kernel's cgroups tell, the second where HTCondor has only looked at the processes.
     assert (ad["HoldReasonCode"], ad["HoldReasonSubCode"]) in [(34, 0), (21, 102)]
@@ -96,18 +99,18 @@ COUNT = """
 mkdir -p run
 n=$(cat run/n 2>/dev/null || echo 0)
 echo start $n
-trap 'echo $n > run/n; exit 85' TERM
-while [ $n -lt 30 ]; do n=$((n + 1)); sleep 0.2; done
-echo end $n
+[ $n = 0 ] || exit 0
+trap 'echo $n > run/n; echo end $n; exit 85' TERM
+while n=$((n + 1)); do sleep 0.2; [ $n != 2 ] || /usr/libexec/condor/condor_chirp set_job_attr Counting $n; done
 """
 
 
 def test_a_vacated_job_resumes_from_its_checkpoint(submit):
-    job = submit(COUNT, checkpoint_exit_code="85", transfer_checkpoint_files="run", transfer_output_files="run")
-    job.wait_for_execution()
-    time.sleep(1)
+    checkpoint = {"checkpoint_exit_code": "85", "transfer_checkpoint_files": "run", "transfer_output_files": "run"}
+    job = submit(COUNT, **checkpoint, **{"My.WantIOProxy": "True"})
+    while "Counting" not in job.wait(RUNNING):
+        time.sleep(0.2)
     job.act("Vacate")
-    first, second, end = job.output().splitlines()
-    assert first == "start 0"
-    assert 0 < int(second.split()[1]) < 30
-    assert end == "end 30"
+    first, end, second = (line.split() for line in job.output().splitlines())
+    assert first == ["start", "0"]
+    assert end[0] == "end" and second == ["start", end[1]] and int(end[1]) > 1

@@ -19,9 +19,9 @@ import pytest
 
 from deploy.backends import condor_check, condor_holds, condor_submit
 from deploy.backends.base import Batch
-from deploy.backends.htcondor import HTCondorBackend
+from deploy.backends.htcondor import DAG_LOG, HTCondorBackend
 from deploy.errors import DeployError, PreflightError
-from deploy.jobs import Finding
+from deploy.jobs import Finding, JobHandle
 from deploy.plan import plan, plan_search
 from deploy.preflight import preflight
 from deploy.sandbox import sandboxed
@@ -30,10 +30,8 @@ from nntrainer.config import Config, load_config
 
 REPOSITORY = Path(__file__).parents[2]
 GOLDEN = REPOSITORY / "tests/golden/htcondor"
-POOL = REPOSITORY / "condor/pool/pool.sh"
 SITES = ("uchicago", "lxplus", "pool", "pool-shared")
 STAGES = ("convert-ttH", "train-fold0", "evaluate", "inject-0of2")
-OWN = dict(os.environ)
 XCACHE = "root://xcache.af.uchicago.edu:1094//root://eospublic.cern.ch//eos/atlas/ttbb.root"
 
 
@@ -146,26 +144,6 @@ def test_rendering_is_repeatable() -> None:
     assert rendered(site("uchicago")) == rendered(site("uchicago"))
 
 
-@pytest.mark.parametrize("name", SITES)
-@pytest.mark.parametrize("jobs", ["parts", "single"])
-def test_htcondor_itself_accepts_them(name: str, jobs: str, tmp_path: Path) -> None:
-    if os.geteuid() != 0 or subprocess.run([POOL, "status"], env=OWN, capture_output=True, check=False).returncode:
-        pytest.skip("no HTCondor pool runs: make condor-pool")
-    tmp_path.chmod(0o755)
-    run = tmp_path / "it's a run"
-    (run / "logs").mkdir(parents=True)
-    for file, text in rendered(site(name), f"deploy.jobs={jobs}", run=str(run)).items():
-        if file.endswith(".sub"):
-            (run / file).write_text(text)
-            command = [POOL, "exec", "condor_submit", "-dry-run", "-", run / file]
-            done = subprocess.run(command, env=OWN, capture_output=True, text=True, check=False, timeout=60)
-            assert done.returncode == 0, f"{file}: {done.stderr}"
-            ad = lines(done.stdout)
-            assert ad["NNTrainerJob"] == f'"{file.removesuffix(".sub")}"'
-            assert ad["Iwd"] == f'"{run}"' or site(name).transfer == "spool"  # then the schedd has its own
-            assert "WARNING" not in done.stderr
-
-
 def test_rules_of_uchicago() -> None:
     files = rendered(site("uchicago"))
     short, train = lines(files["convert-ttH.sub"]), lines(files["train-fold0.sub"])
@@ -210,6 +188,31 @@ def test_no_secret_in_what_is_rendered(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv("X509_USER_PROXY", str(tmp_path / "proxy"))
     monkeypatch.setenv("MY_TOKEN", secret)
     assert secret not in json.dumps(rendered(site("uchicago"), local=False))
+
+
+def test_a_failed_job_has_not_ended_before_its_run(tmp_path: Path) -> None:
+    """What DAGMan may try again is queued, whatever its last attempt was: never queued with an exit code."""
+    pytest.importorskip("htcondor2", reason="needs the HTCondor client: pip install 'nntrainer[condor]'")
+    made = replace(batch_of(site("pool-shared"))[0], run=tmp_path, handles=(JobHandle("run", "761", "", {}),))
+    jobs = [replace(made.jobs[0], name=name) for name in ("convert-mistake", "convert-crash", "convert-killed")]
+    made = replace(made, jobs=(*jobs, replace(made.jobs[-1], name="inject", needs=tuple(job.name for job in jobs))))
+    for folder in ("logs", "rendered"):
+        (tmp_path / folder).mkdir()
+    text = (GOLDEN / "events.log").read_text(encoding="utf-8")
+    (tmp_path / condor_submit.LOG).write_text(text, encoding="utf-8")
+    # DAGMan's own log: another job's, as its submission and its end look the same.
+    submitted, ended = re.findall(
+        r"^00[05] \(761.*?^\.\.\.\n", text.replace("(765.", "(761."), re.DOTALL | re.MULTILINE
+    )
+    (tmp_path / DAG_LOG).write_text(submitted, encoding="utf-8")
+    seen = HTCondorBackend().look(made)
+    assert {(job.state, job.exit_code) for job in seen} == {("queued", None), ("waiting", None)}
+    assert "exit code 2" in seen[0].why and "DAGMan" in seen[0].why
+    (tmp_path / DAG_LOG).write_text(submitted + ended, encoding="utf-8")
+    seen = HTCondorBackend().look(made)
+    states = [("failed", 2), ("failed", 1), ("failed", 137), ("waiting", None)]
+    assert [(job.state, job.exit_code) for job in seen] == states
+    assert seen[-1].why == "what it needs has failed"
 
 
 # ---- checks
