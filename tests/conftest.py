@@ -1,4 +1,4 @@
-"""Real files, where they come from, and a browser to look at pages with."""
+"""Real files, where they come from, a browser to look at pages with, and no skips where nothing may be missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,34 @@ hypothesis.settings.load_profile("nntrainer")
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "root"
+
+
+MAY_BE_SKIPPED = ("there is a GPU",)
+"""Reasons of tests that are for machines which lack something."""
+
+
+def _must_not_be_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Make a skip a failure where NNTRAINER_TESTS_COMPLETE says that nothing is missing, as in CI."""
+    if not report.skipped or hasattr(report, "wasxfail") or os.environ.get("NNTRAINER_TESTS_COMPLETE", "0") == "0":
+        return
+    reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+    if not any(allowed in reason for allowed in MAY_BE_SKIPPED):
+        report.outcome = "failed"
+        report.longrepr = f"NNTRAINER_TESTS_COMPLETE is set, so this must not be skipped: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _must_not_be_skipped(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _must_not_be_skipped(report)
+    return report
 
 
 class _Downloaded:

@@ -137,7 +137,7 @@ start() {
 # What `make image` built last, where jobs see it; one inode in both places where that is possible.
 put_image() {
   local image target
-  image=$(find "${here%/condor/pool}/build" -maxdepth 1 -name 'nntrainer-*-cpu.sif' 2>/dev/null | sort -V | tail -n 1)
+  image=$(find "${here%/condor/pool}/build" -maxdepth 1 -name 'nntrainer-*-cpu.sif' 2>/dev/null | sort -V | tail -n 1 || true)
   target=${shared%%:*}/nntrainer-cpu.sif
   if [ -z "$image" ] || [ "$image" -ef "$target" ]; then return; fi
   rm -f "$target.part"

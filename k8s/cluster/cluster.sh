@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A throw-away Kubernetes of one node with two pretend GPUs, for developers and CI. Needs root on Debian 12 and
+# A throw-away Kubernetes of one node with eight processors and pretend GPUs, for developers and CI. Needs root on Debian 12 and
 # listens on 127.0.0.1 only. Everything it is lies in one folder and ends with one process.
 #   k8s/cluster/cluster.sh start | stop | status    status: 0 when it is up, 3 when not
 #   eval "$(k8s/cluster/cluster.sh env)"            work as alice, an ordinary user with the namespace physics
@@ -55,7 +55,7 @@ start() {
   until_true 180 admin wait node/127.0.0.1 --for=condition=Ready --timeout=10s
   until_true 60 admin -n physics get serviceaccount default
   admin label node 127.0.0.1 nvidia.com/gpu.product=Pretend >/dev/null
-  gpus 2
+  gpus 8
   touch "$state/ready"
   usage
 }

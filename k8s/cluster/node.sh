@@ -25,6 +25,18 @@ for setting in vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/p
   echo "${setting#*=}" >"$file"
   mount --bind "$file" "/proc/sys/${setting%=*}"
 done
+# Kubelet counts the processors in here, and a pod asks for one at least: for the pods of several tests there are eight.
+if [ -f /sys/devices/system/node/node0/meminfo ]; then
+  mkdir -p /run/node/node0/hugepages
+  cp /sys/devices/system/node/node0/meminfo /run/node/node0
+  for number in {0..7}; do
+    mkdir -p "/run/node/node0/cpu$number/topology"
+    echo 1 >"/run/node/node0/cpu$number/online"
+    echo "$number" >"/run/node/node0/cpu$number/topology/core_id"
+    echo 0 >"/run/node/node0/cpu$number/topology/physical_package_id"
+  done
+  mount --bind /run/node /sys/devices/system/node
+fi
 # Version 2 has one tree of cgroups, whose controllers the root hands on one by one; version 1 has one a controller.
 if [ -f /sys/fs/cgroup/cgroup.controllers ]; then
   trees=(/sys/fs/cgroup)

@@ -13,6 +13,8 @@ REPOSITORY = Path(__file__).parents[2]
 POOL = REPOSITORY / "condor" / "pool" / "pool.sh"
 CONFIG = Path(os.environ.get("NNTRAINER_POOL_DIR", "/run/nntrainer-pool")) / "client" / "condor_config"
 RUNNING, COMPLETED, HELD = 2, 4, 5
+EXACT = "Cpus >= RequestCpus && (PartitionableSlot =?= True || Cpus == RequestCpus)"
+"""Keeps a job that is to outgrow its memory from the slot of a job of more processors, which would have more."""
 SPOOLING_INPUT = 16  # a job submitted with its files is held by this code until they have arrived
 
 

@@ -23,6 +23,7 @@ from deploy.jobs import JobSeen, JobSpec, Resources
 from deploy.runs import Run
 from deploy.sites import HTCondorSite, Limits
 from nntrainer.config import Config, load_config
+from tests.condor.conftest import EXACT
 
 CONFIG = """\
 name: small
@@ -191,8 +192,7 @@ def test_retry_does_again_only_what_is_not_done(pool: Pool, transfer: str) -> No
     assert run.read("deploy.json")["retries"][0]["jobs"] == ["train-fold0"]
 
 
-LARGE = Resources(cpus=3, memory_mib=64, disk_mib=10, walltime_s=600)
-"""As many processors as no test beside them asks for: a slot that another job had would have its memory."""
+ALONE = {"requirements": EXACT}
 HUNGRY = (
     "memory=$(sed -n 's/^Memory = //p' \"$_CONDOR_MACHINE_AD\"); "
     "python3 -c \"import time; x = b'x' * 300_000_000; time.sleep(0 if $memory > 400 else 300); print(len(x))\""
@@ -200,11 +200,15 @@ HUNGRY = (
 """Waits to be held where it has too little memory."""
 
 
-@pytest.mark.xdist_group("memory")
+def hungry(cpus: int) -> JobSpec:
+    """A job of as many processors as no other test asks for: with EXACT it gets no other's slot, nor its memory."""
+    return job("convert-a", HUNGRY, resources=Resources(cpus=cpus, memory_mib=64, disk_mib=10, walltime_s=900))
+
+
 @pytest.mark.parametrize("transfer", ["shared", "spool"])
 def test_a_job_that_outgrows_its_memory_gets_more_by_itself(pool: Pool, transfer: str) -> None:
-    site = pool.site(transfer, max_retries=3, limits=Limits(memory_mib=1024))
-    run = pool.submit(site, job("convert-a", HUNGRY, resources=LARGE))
+    site = pool.site(transfer, max_retries=3, limits=Limits(memory_mib=1024), submit=ALONE)
+    run = pool.submit(site, hungry(3 if transfer == "shared" else 4))
     seen = pool.end(run)["convert-a"]
     assert seen.state == "done", seen
     story = "\n".join(seen.history)
@@ -212,11 +216,8 @@ def test_a_job_that_outgrows_its_memory_gets_more_by_itself(pool: Pool, transfer
     assert "released" in story and "with 512 MiB of memory" in story
 
 
-@pytest.mark.xdist_group("memory")
 def test_a_held_job_is_explained_and_retried_with_more_memory_up_to_the_limit(pool: Pool) -> None:
-    run = pool.submit(
-        pool.site(max_retries=0, limits=Limits(memory_mib=512)), job("convert-a", HUNGRY, resources=LARGE)
-    )
+    run = pool.submit(pool.site(max_retries=0, limits=Limits(memory_mib=512), submit=ALONE), hungry(5))
     for memory in (256, 512):
         seen = pool.wait(run, lambda jobs: jobs["convert-a"].state == "held")["convert-a"]
         assert "needed more memory" in seen.why and "deploy.resources" in seen.why
@@ -228,11 +229,8 @@ def test_a_held_job_is_explained_and_retried_with_more_memory_up_to_the_limit(po
     assert len(run.read("deploy.json")["retries"]) == 2
 
 
-@pytest.mark.xdist_group("memory")
 def test_more_memory_than_the_site_grants_is_refused(pool: Pool) -> None:
-    run = pool.submit(
-        pool.site(max_retries=0, limits=Limits(memory_mib=128)), job("convert-a", HUNGRY, resources=LARGE)
-    )
+    run = pool.submit(pool.site(max_retries=0, limits=Limits(memory_mib=128), submit=ALONE), hungry(6))
     pool.wait(run, lambda jobs: jobs["convert-a"].state == "held")
     with pytest.raises(DeployError, match="convert-a had 128 MiB of memory, and site 'pool' grants no more"):
         runs.retry(run)

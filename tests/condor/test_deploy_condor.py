@@ -5,6 +5,7 @@ Jobs run in the image that NNTRAINER_TEST_SIF names, most of them with this chec
 
 from __future__ import annotations
 
+import compileall
 import csv
 import json
 import os
@@ -108,6 +109,12 @@ def shared(htcondor2: Any, tmp_path: Path) -> Iterator[Path]:
     path.mkdir()
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled() -> None:
+    """Jobs get copies of this checkout's modules, and each would compile them for itself."""
+    compileall.compile_dir(REPOSITORY / "nntrainer", quiet=1)
 
 
 @pytest.fixture

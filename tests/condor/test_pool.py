@@ -7,14 +7,14 @@ import tarfile
 import time
 from pathlib import Path
 
-import pytest
+from tests.condor.conftest import EXACT
 
 IDLE, RUNNING, HELD = 1, 2, 5
 
 
 def test_the_pool_declares_cpus_gpus_and_sif(htcondor2):
     (slot,) = htcondor2.Collector().query(htcondor2.AdType.Startd, constraint="PartitionableSlot")
-    assert (slot["TotalCpus"], slot["TotalMemory"], slot["TotalGPUs"]) == (16, 32768, 8)
+    assert (slot["TotalCpus"], slot["TotalMemory"], slot["TotalGPUs"]) == (32, 32768, 8)
     assert slot["HasSIF"]
     assert slot["GPUs_Capability"] == 7.0
 
@@ -85,10 +85,10 @@ def test_a_sif_runs_in_the_container_universe(submit, run_pool, tmp_path):
     assert gpu.startswith("GPU-")
 
 
-@pytest.mark.xdist_group("memory")
 def test_a_job_that_outgrows_its_memory_is_held(submit):
-    # As many processors as no test beside it asks for: in a slot that another job had it would have its memory.
-    job = submit("python3 -c 'import time; x = b\"x\" * 300_000_000; time.sleep(300)'", request_cpus="4")
+    job = submit(
+        "python3 -c 'import time; x = b\"x\" * 300_000_000; time.sleep(300)'", request_cpus="7", requirements=EXACT
+    )
     ad = job.wait(HELD)
     # The first where the kernel's cgroups tell, the second where HTCondor has only looked at the processes.
     assert (ad["HoldReasonCode"], ad["HoldReasonSubCode"]) in [(34, 0), (21, 102)]

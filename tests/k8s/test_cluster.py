@@ -112,8 +112,8 @@ class Alice:
             "metadata": {"name": name},
             "spec": {
                 "backoffLimit": 0,
-                "activeDeadlineSeconds": 120,
-                "ttlSecondsAfterFinished": 60,
+                "activeDeadlineSeconds": 900,
+                "ttlSecondsAfterFinished": 900,
                 "template": {"spec": self.pod_spec(command, **options)},
             },
         }
@@ -133,7 +133,7 @@ class Alice:
         return self.core.list_namespaced_pod(NAMESPACE, label_selector=f"job-name={job}").items
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = 600) -> Any:
     end = time.monotonic() + seconds
     while not (found := what()):
         if time.monotonic() > end:
@@ -197,8 +197,8 @@ def test_a_job_over_its_memory_is_killed(alice: Alice, name: str) -> None:
     assert (end.type, end.state.reason, end.state.exit_code) == ("Failed", "OOMKilled", 137)
 
 
-def test_three_gpus_of_two_stay_pending(alice: Alice, name: str) -> None:
-    alice.job(name, "true", gpus=3)
+def test_twelve_gpus_of_eight_stay_pending(alice: Alice, name: str) -> None:
+    alice.job(name, "true", gpus=12)
     (pod,) = wait_for(lambda: alice.pods(name))
     condition = wait_for(
         lambda: next(iter(alice.core.read_namespaced_pod(pod.metadata.name, NAMESPACE).status.conditions or []), None)
@@ -207,8 +207,8 @@ def test_three_gpus_of_two_stay_pending(alice: Alice, name: str) -> None:
     assert condition.message == "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
 
 
-def test_five_gpus_are_over_the_quota(alice: Alice, name: str) -> None:
-    alice.job(name, "true", gpus=5)  # the job is accepted, its pod is not
+def test_seventeen_gpus_are_over_the_quota(alice: Alice, name: str) -> None:
+    alice.job(name, "true", gpus=17)  # the job is accepted, its pod is not
     event = wait_for(
         lambda: next(
             iter(
@@ -219,12 +219,12 @@ def test_five_gpus_are_over_the_quota(alice: Alice, name: str) -> None:
             None,
         )
     )
-    assert "exceeded quota: physics, requested: requests.nvidia.com/gpu=5" in event.message
+    assert "exceeded quota: physics, requested: requests.nvidia.com/gpu=17" in event.message
     assert alice.pods(name) == []
 
 
 def test_files_stream_out_of_a_short_lived_pod(alice: Alice, name: str) -> None:
-    alice.core.create_namespaced_pod(NAMESPACE, {"metadata": {"name": name}, "spec": alice.pod_spec("sleep 60")})
+    alice.core.create_namespaced_pod(NAMESPACE, {"metadata": {"name": name}, "spec": alice.pod_spec("sleep 900")})
     wait_for(lambda: alice.core.read_namespaced_pod(name, NAMESPACE).status.phase == "Running")
     content = os.urandom(3_000_000)
     # Nothing ends the input over this protocol: its length does. And the shell has to outlive its redirection:
@@ -242,7 +242,7 @@ def test_files_stream_out_of_a_short_lived_pod(alice: Alice, name: str) -> None:
 
 
 def test_a_command_in_a_pod_tells_its_exit_code(alice: Alice, name: str) -> None:
-    alice.core.create_namespaced_pod(NAMESPACE, {"metadata": {"name": name}, "spec": alice.pod_spec("sleep 60")})
+    alice.core.create_namespaced_pod(NAMESPACE, {"metadata": {"name": name}, "spec": alice.pod_spec("sleep 900")})
     wait_for(lambda: alice.core.read_namespaced_pod(name, NAMESPACE).status.phase == "Running")
     with pytest.raises(subprocess.CalledProcessError) as failed:
         alice.run(name, "exit 3")
@@ -263,7 +263,7 @@ def test_a_loaded_image_runs(alice: Alice, name: str, tmp_path: Path) -> None:
 
 
 def test_deleting_a_job_removes_its_pods(alice: Alice, name: str) -> None:
-    alice.job(name, "sleep 60")
+    alice.job(name, "sleep 900")
     wait_for(lambda: alice.pods(name) and alice.pods(name)[0].status.phase == "Running")
     alice.batch.delete_namespaced_job(name, NAMESPACE, propagation_policy="Background")
     wait_for(lambda: not alice.pods(name))

@@ -5,6 +5,7 @@ The image gives the environment; the code that runs in it is that of this checko
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import random
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ pytestmark = [
         "NNTRAINER_TEST_IMAGE=docker.io/library/nntrainer:cpu names it",
     ),
 ]
+PATIENCE_S = 600.0
 CONFIG = """\
 name: small
 data:
@@ -81,7 +84,7 @@ class Place:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=400,
+            timeout=PATIENCE_S,
         )
         assert code is None or done.returncode == code, f"{verb}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr
@@ -119,12 +122,13 @@ class Place:
         return [each.metadata.name for each in mine if not (each.metadata.deletion_timestamp)]
 
 
-def until(what: Callable[[], Any], seconds: float = 120) -> Any:
-    end = time.monotonic() + seconds
+def until(what: Callable[[], Any]) -> Any:
+    """Wait for something, which on a busy machine may take as long as it likes."""
+    end = time.monotonic() + PATIENCE_S
     while not (found := what()):
         if time.monotonic() > end:
-            pytest.fail(f"nothing came in {seconds} s")
-        time.sleep(1)
+            pytest.fail(f"nothing came in {PATIENCE_S} s")
+        time.sleep(0.3)
     return found
 
 
@@ -136,7 +140,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     place = Place(tmp_path_factory.mktemp("deploy"))
     shared = place.volumes / "input" / place.name
     shared.mkdir()
-    shutil.copytree(REPOSITORY / "nntrainer", shared / "nntrainer", ignore=shutil.ignore_patterns("__pycache__"))
+    compileall.compile_dir(REPOSITORY / "nntrainer", quiet=1)  # each pod would do it for itself
+    shutil.copytree(REPOSITORY / "nntrainer", shared / "nntrainer")
     # Python reads it when it starts: a job that needs more memory than it has, at once.
     (shared / "sitecustomize.py").write_text('import os\nhog = b"x" * (int(os.environ.get("HOG_MIB", 0)) << 20)\n')
     (shared / "ntuples").mkdir()
@@ -162,7 +167,7 @@ def trained(place: Place) -> str:
     assert "ready" in place.deploy("check", "c.yaml", "--site-file", "cluster.yaml")
     place.submit(name)
     assert place.status(name)["state"] in ("queued", "running")
-    said = place.deploy("wait", name, "--timeout", "300")
+    said = place.deploy("wait", name)
     assert f"{name}: done" in said
     return name
 
@@ -185,6 +190,7 @@ def gathered(place: Place, name: str) -> dict[str, str]:
     return files
 
 
+@pytest.mark.xdist_group("trained")
 def test_two_folds_from_submit_to_gathered_results(place: Place, trained: str) -> None:
     status = place.status(trained)
     assert [(job["name"], job["state"], job["gpus"]) for job in status["jobs"]] == [
@@ -206,6 +212,7 @@ def test_two_folds_from_submit_to_gathered_results(place: Place, trained: str) -
     assert all(pod["image"] and pod["exit_code"] == 0 for job in pods.values() for pod in job["pods"].values())
 
 
+@pytest.mark.xdist_group("trained")
 def test_a_second_run_of_the_name_is_refused(place: Place, trained: str) -> None:
     assert "this run exists already" in place.submit(trained, code=2)
     elsewhere = place.folder / "elsewhere"
@@ -236,19 +243,27 @@ def big_output(place: Place, name: str, size: int) -> Path:
     return path
 
 
+def bytes_here(place: Place, name: str) -> int:
+    """Return how many bytes of a run's models are gathered; a file may get its last name meanwhile."""
+    found = 0
+    for path in place.run(name).glob("models/*"):
+        with suppress(FileNotFoundError):
+            found += path.stat().st_size
+    return found
+
+
+@pytest.mark.xdist_group("trained")
 def test_a_gather_killed_twenty_times_ends_with_the_same_tree(place: Place, trained: str) -> None:
-    big_output(place, trained, 150 << 20)
+    large = 150 << 20
+    big_output(place, trained, large)
     forget(place, trained)
     place.deploy("gather", trained)
     wanted = gathered(place, trained)
     assert "models/large.bin" in wanted
     forget(place, trained)
-    rng, sizes = random.Random(7), []
-
-    def size() -> int:
-        return sum(path.stat().st_size for path in place.run(trained).glob("models/*"))
-
-    for attempt in range(20):
+    rng, attempts, cuts = random.Random(7), 0, set[int]()
+    while attempts < 20 or len(cuts) < 5:  # a quick one is not always cut off in the middle
+        attempts += 1
         process = subprocess.Popen(
             place.command("gather", trained),
             cwd=place.folder,
@@ -256,15 +271,16 @@ def test_a_gather_killed_twenty_times_ends_with_the_same_tree(place: Place, trai
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        if attempt % 2:  # at any moment, or at any byte
-            time.sleep(rng.uniform(0.3, 4.0))
+        if attempts % 2:  # at any byte, or at any moment
+            target = rng.uniform(bytes_here(place, trained), large)
+            while bytes_here(place, trained) < target and process.poll() is None:
+                time.sleep(0.002)
         else:
-            target, end = rng.uniform(size(), 150 << 20), time.monotonic() + 60
-            while size() < target and process.poll() is None and time.monotonic() < end:
-                time.sleep(0.005)
+            time.sleep(rng.uniform(0.3, 4.0))
         process.send_signal(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGINT]))
-        process.wait(60)
-        sizes.append(size())
+        process.wait(PATIENCE_S)
+        if 0 < bytes_here(place, trained) < large:
+            cuts.add(bytes_here(place, trained))
         if not (place.run(trained) / "parts/evaluate.json").exists():
             assert "nothing gathered" not in place.deploy("status", trained)  # a partial result changes no state
         else:  # it was complete: from here on once more
@@ -272,9 +288,9 @@ def test_a_gather_killed_twenty_times_ends_with_the_same_tree(place: Place, trai
     place.deploy("gather", trained)
     assert gathered(place, trained) == wanted
     assert not [name for name in place.left(trained) if "reader" in name]
-    assert len({each for each in sizes if 0 < each < 150 << 20}) > 4  # it was cut off in the middle
 
 
+@pytest.mark.xdist_group("trained")
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "longer", "missing"])
 def test_a_damaged_file_on_the_volume_is_named(place: Place, trained: str, damage: str) -> None:
     victim = place.on_volume(trained) / "models/fold1.onnx"
@@ -312,9 +328,9 @@ def test_a_run_in_one_job_is_cancelled_and_goes_on_where_it_was(place: Place) ->
     place.submit(name, "deploy.jobs=single", "training.epochs=100000", "preparation.folds=2")
     epochs = until(lambda: trained_epochs(place, name))
     assert place.status(name)["state"] == "running"
-    said = place.deploy("cancel", name, "--grace", "60")
+    said = place.deploy("cancel", name, "--grace", "300")
     assert "cancelled" in said
-    until(lambda: not place.left(name), 30)
+    until(lambda: not place.left(name))
     assert place.status(name)["state"] == "cancelled"
     assert "checkpoint" in place.deploy("logs", name)  # the last words came before the pod went
     stopped = trained_epochs(place, name)
@@ -323,8 +339,8 @@ def test_a_run_in_one_job_is_cancelled_and_goes_on_where_it_was(place: Place) ->
     until(lambda: trained_epochs(place, name) > stopped)
     # Not from zero: so many epochs take longer than it had.
     assert "---- attempt 2" in place.deploy("logs", name)
-    place.deploy("cancel", name, "--grace", "60")
-    until(lambda: not place.left(name), 30)
+    place.deploy("cancel", name, "--grace", "300")
+    until(lambda: not place.left(name))
     place.deploy("rm", name)
     assert not place.on_volume(name).exists() and not place.run(name).exists()
 
@@ -342,7 +358,7 @@ def test_a_search_in_two_jobs(place: Place) -> None:
     sets = [f"tune.parameters={parameters}", "tune.sampler=random", "tune.trials=4"]
     words = [word for each in sets for word in ("--set", each)]
     place.deploy("submit", "c.yaml", "--site-file", "cluster.yaml", "--name", name, "--tune", "--jobs", "2", *words)
-    place.deploy("wait", name, "--timeout", "300")
+    place.deploy("wait", name)
     assert [job["name"] for job in place.status(name)["jobs"]] == ["tune-0of2", "tune-1of2"]
     place.deploy("gather", name)
     files = gathered(place, name)
@@ -359,7 +375,7 @@ def test_a_search_in_two_jobs(place: Place) -> None:
 def test_a_failing_job_is_explained(place: Place) -> None:
     name = f"bad{random.randrange(10**6)}"
     place.submit(name, "data.tree=nothing", "deploy.jobs=single")
-    place.deploy("wait", name, "--timeout", "200", code=1)
+    place.deploy("wait", name, code=1)
     status = place.status(name)
     assert status["state"] == "failed" and status["jobs"][0]["exit_code"] == 2
     assert "the configuration or an input is wrong" in status["note"]
@@ -367,17 +383,17 @@ def test_a_failing_job_is_explained(place: Place) -> None:
     assert "nothing gathered" in place.deploy("gather", name, code=1)
     assert "failed already" in place.deploy("cancel", name)
     place.deploy("rm", name)
-    until(lambda: not place.left(name), 30)
+    until(lambda: not place.left(name))
 
 
 def test_more_gpus_than_there_are(place: Place) -> None:
     name = f"gpu{random.randrange(10**6)}"
-    place.submit(name, "training.workers=3", "deploy.jobs=single", "deploy.resources.run.cpus=1")
-    why = until(lambda: place.status(name)["note"], 60)
-    assert "no machine has 3 GPUs free" in why and "Insufficient nvidia.com/gpu" in why
+    place.submit(name, "training.workers=12", "deploy.jobs=single", "deploy.resources.run.cpus=1")
+    why = until(lambda: place.status(name)["note"])
+    assert "no machine has 12 GPUs free" in why and "Insufficient nvidia.com/gpu" in why
     place.deploy("cancel", name)
-    until(lambda: not place.left(name), 30)
-    assert "grants 4" in place.submit(f"{name}b", "training.workers=5", "deploy.jobs=single", code=2)
+    until(lambda: not place.left(name))
+    assert "grants 16" in place.submit(f"{name}b", "training.workers=17", "deploy.jobs=single", code=2)
 
 
 def test_an_image_that_is_not_there(place: Place) -> None:
@@ -385,10 +401,10 @@ def test_an_image_that_is_not_there(place: Place) -> None:
     site = place.folder / "absent.yaml"
     site.write_text((place.folder / "cluster.yaml").read_text().replace(IMAGE, "localhost/absent:1"))
     place.deploy("submit", "c.yaml", "--site-file", "absent.yaml", "--name", name, "--set", "deploy.jobs=single")
-    status = until(lambda: (s := place.status(name))["state"] == "held" and s, 60)
+    status = until(lambda: (s := place.status(name))["state"] == "held" and s)
     assert "the image localhost/absent:1 is not on the machine" in status["note"]
     place.deploy("cancel", name)
-    until(lambda: not place.left(name), 30)
+    until(lambda: not place.left(name))
     place.deploy("rm", name)  # it left nothing on the volume, which no pod of this image could remove
 
 
@@ -399,7 +415,7 @@ def test_a_job_over_its_memory_is_tried_again_with_more(place: Place) -> None:
     (place.folder / "hog.yaml").write_text(yaml.safe_dump(site))
     sets = ["--set", "deploy.jobs=single", "--set", "deploy.resources.run.memory_mib=512"]
     place.deploy("submit", "c.yaml", "--site-file", "hog.yaml", "--name", name, *sets)
-    place.deploy("wait", name, "--timeout", "200", code=1)
+    place.deploy("wait", name, code=1)
     assert "more than its 512Mi of memory" in place.status(name)["note"]
     place.deploy("retry", name)
     jobs = place.batch.list_namespaced_job("physics", label_selector="nntrainer/job=run").items
@@ -428,7 +444,7 @@ def submit_and_kill(place: Place, attempt: int, rng: random.Random) -> None:
         stderr=subprocess.DEVNULL,
     )
     if attempt % 2:
-        until(lambda: (place.run(name) / "config.yaml").exists() or process.poll() is not None, 60)
+        until(lambda: (place.run(name) / "config.yaml").exists() or process.poll() is not None)
         time.sleep(rng.uniform(0, 0.2))
     else:
         time.sleep(rng.uniform(0.3, 2.0))
@@ -444,4 +460,4 @@ def submit_and_kill(place: Place, attempt: int, rng: random.Random) -> None:
     assert states and states <= {"queued", "running"}, states
     assert len([each for each in place.left(name) if "train-fold" in each]) >= 2
     place.deploy("cancel", name, "--grace", "0")
-    until(lambda: not place.left(name), 30)
+    until(lambda: not place.left(name))
