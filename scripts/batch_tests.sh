@@ -19,7 +19,7 @@ start() { # what did not run before is stopped at the end
 }
 
 tests() { # PROCESSES FILES...: most of these tests wait, so that more of them than there are processors run at a time
-  local pytest=(.venv/bin/python -m pytest -o "cache_dir=.pytest_cache/$tier")
+  local pytest=(.venv/bin/python -m pytest -o "cache_dir=.pytest_cache/$tier" --timeout 1800)
   "${pytest[@]}" -n "$1" --dist loadgroup "${@:2}" || "${pytest[@]}" --last-failed --last-failed-no-failures none "${@:2}"
 }
 

@@ -156,9 +156,10 @@ class HTCondorBackend:
         if not found:
             why = "it has left the queue; the site removes runs that are not gathered in time"
             return Submitted(number, state="cancelled" if batch.cancelled else GONE, why=why)
-        if int(found[0]["JobStatus"]) == HELD:
-            if _arriving(found[0]):
-                return Submitted(number)
+        status = int(found[0]["JobStatus"])
+        if status == IDLE or (status == HELD and _arriving(found[0])):
+            return Submitted(number)  # DAGMan has not started: what it writes is not there yet, and cannot be brought
+        if status == HELD:
             return Submitted(number, state="held", why=explain(*_hold(found[0]), str(found[0]["HoldReason"])))
         self._bring(batch, ["logs", RECORDS])
         mark.touch()

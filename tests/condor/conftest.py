@@ -96,4 +96,4 @@ def run_pool() -> Callable[..., bytes]:
     """Runs a verb of pool.sh and gives what it prints."""
     if os.geteuid() != 0:
         pytest.skip("needs root: sudo make test")
-    return lambda *arguments: subprocess.run([POOL, *arguments], check=True, capture_output=True, timeout=120).stdout
+    return lambda *arguments: subprocess.run([POOL, *arguments], check=True, capture_output=True, timeout=600).stdout

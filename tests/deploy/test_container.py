@@ -40,6 +40,7 @@ features: {events: [x]}
 preparation: {folds: 2}
 model: {name: dense, layers: [4]}
 training: {epochs: 2, batch_size: 16, tensorboard: false}
+evaluation: {bootstrap: 5}
 """
 
 
@@ -142,7 +143,7 @@ def apptainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
 def deploy(place: Path, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     environment = {**(env or os.environ), "PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, "-m", "deploy", *arguments]
-    return subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, env=environment, timeout=300)
+    return subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, env=environment, timeout=600)
 
 
 def whole(place: Path, site: str, env: dict[str, str] | None = None) -> dict[str, object]:
@@ -173,16 +174,16 @@ def test_cancel_leaves_no_container(place: Path, docker: None) -> None:
     more = ["--set", "training.epochs=100000"]
     submitted = deploy(place, "submit", "c.yaml", "--site-file", "box.yaml", "--name", "one", *more)
     assert submitted.returncode == 0, submitted.stderr
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not (place / "runs/small/one/training/fold0/checkpoint.h5").exists():
         assert time.monotonic() < deadline, deploy(place, "logs", "small/one").stdout
         time.sleep(0.5)
-    assert "cancelled" in deploy(place, "cancel", "small/one").stdout
+    name = container_name(batch_of(place, engine="docker")[1])
+    shown = ["docker", "ps", "-aq", "--filter", f"name={name}"]
+    assert subprocess.run(shown, capture_output=True, text=True, check=True).stdout != ""
+    assert "cancelled" in deploy(place, "cancel", "small/one", "--grace", "300").stdout
     assert json.loads((place / "runs/small/one/logs/exit.json").read_text())["exit_code"] == 85
-    left = subprocess.run(
-        ["docker", "ps", "-aq", "--filter", "name=nntrainer-"], capture_output=True, text=True, check=True
-    )
-    assert left.stdout == ""
+    assert subprocess.run(shown, capture_output=True, text=True, check=True).stdout == ""
 
 
 def test_a_run_in_apptainer(place: Path, apptainer: dict[str, str]) -> None:

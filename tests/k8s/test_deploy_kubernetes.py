@@ -53,6 +53,7 @@ features: {events: [x], spectators: [id]}
 preparation: {folds: 2}
 model: {name: dense, layers: [4]}
 training: {epochs: 2, batch_size: 64, tensorboard: false, threads: 1}
+evaluation: {bootstrap: 5}
 """
 
 
