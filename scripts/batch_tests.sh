@@ -18,9 +18,9 @@ start() { # what did not run before is stopped at the end
   "$1" start
 }
 
-tests() { # PROCESSES FILES...: most of these tests wait, so that more of them than there are processors run at a time
+tests() { # PROCESSES ARGUMENTS...: most of these tests wait; so more of them run at a time than there are processors
   local pytest=(.venv/bin/python -m pytest -o "cache_dir=.pytest_cache/$tier" --timeout 1800)
-  "${pytest[@]}" -n "$1" --dist loadgroup "${@:2}" || "${pytest[@]}" --last-failed --last-failed-no-failures none "${@:2}"
+  "${pytest[@]}" -n "$1" "${@:2}" || "${pytest[@]}" --last-failed --last-failed-no-failures none "${@:2}"
 }
 
 for tier in "$@"; do
@@ -33,13 +33,13 @@ for tier in "$@"; do
     condor)
       FORM=both scripts/image.sh build
       start $pool
-      tests 4 tests/condor
+      tests 4 --maxschedchunk 1 tests/condor/test_deploy_condor.py tests/condor # the long ones first
       ;;
     k8s)
       FORM=docker scripts/image.sh build
       start $cluster
       docker save "$image" | $cluster load /dev/stdin
-      NNTRAINER_TEST_IMAGE=docker.io/library/$image tests 4 tests/k8s
+      NNTRAINER_TEST_IMAGE=docker.io/library/$image tests 4 --dist loadfile tests/k8s # the tests of a file share runs
       ;;
     *) echo "batch_tests: there are no tests '$tier'; give containers, condor or k8s" >&2; exit 2 ;;
   esac

@@ -207,8 +207,8 @@ def test_twelve_gpus_of_eight_stay_pending(alice: Alice, name: str) -> None:
     assert condition.message == "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
 
 
-def test_seventeen_gpus_are_over_the_quota(alice: Alice, name: str) -> None:
-    alice.job(name, "true", gpus=17)  # the job is accepted, its pod is not
+def test_sixty_five_gpus_are_over_the_quota(alice: Alice, name: str) -> None:
+    alice.job(name, "true", gpus=65)  # the job is accepted, its pod is not
     event = wait_for(
         lambda: next(
             iter(
@@ -219,7 +219,7 @@ def test_seventeen_gpus_are_over_the_quota(alice: Alice, name: str) -> None:
             None,
         )
     )
-    assert "exceeded quota: physics, requested: requests.nvidia.com/gpu=17" in event.message
+    assert "exceeded quota: physics, requested: requests.nvidia.com/gpu=65" in event.message
     assert alice.pods(name) == []
 
 

@@ -36,7 +36,6 @@ place, until, Place, REPOSITORY = (
 DEFINITION = REPOSITORY.parent / "shared/data/kubernetes/kubeflow.org_mpijobs.yaml"
 pytestmark = [
     *one_machine.pytestmark,
-    pytest.mark.xdist_group("mpi"),  # they share the operator
     pytest.mark.skipif(
         not DEFINITION.exists(),
         reason="no kubeflow.org_mpijobs.yaml in ../shared/data/kubernetes; get it from the project's release on GitHub",
