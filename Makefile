@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 BIN := .venv/bin
+# Modules are compiled once and not at each start, as some machines would have it.
+export PYTHONDONTWRITEBYTECODE :=
 DEMO := demo
 EVENTS ?= 60000
 
@@ -27,13 +29,31 @@ demo: packages-train ## Generate toy ntuples and run the main job on the local s
 	$(BIN)/deploy gather tth --runs $(DEMO)/runs
 	$(BIN)/deploy status tth --runs $(DEMO)/runs
 
-.PHONY: test
-test: venv horovod ## Run all tests
+# Which tests are in which tier, and when to run it: docs/testing.md.
+.PHONY: test-fast test coverage
+test-fast: venv ## Run the tests that train nothing for longer than seconds
+	$(PYTEST) -m "not slow" $(TESTS)
+
+test: venv horovod readers ## Run all tests but those of the batch systems
+	$(PYTEST) $(TESTS)
+
+coverage: venv horovod readers ## Run the same and print by package which lines and branches they reach
+	rm -rf build/coverage
+	$(BIN)/coverage run -m pytest $(SPREAD) $(TESTS)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage json -q -o build/coverage/report.json
+	$(BIN)/python scripts/coverage_table.py build/coverage/report.json
+
+PYTEST = $(BIN)/python -m pytest $(SPREAD)
+# A file is run by one process, the slow ones first. Each takes two gigabytes of memory.
+SPREAD = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+PROCESSES ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
+TESTS = --ignore=tests/condor --ignore=tests/k8s --ignore=tests/deploy/test_container.py
+
+.PHONY: readers
+readers:
 	@scripts/jsroot.sh >/dev/null || echo "The tests that read ROOT files with JSROOT will be skipped" >&2
 	@scripts/chromium.sh >/dev/null || echo "The tests that open pages in Chromium will be skipped" >&2
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
-# Each takes a gigabyte of memory.
-PROCESSES ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 
 .PHONY: fuzz
 fuzz: venv ## Fuzz the parser of ROOT records: MINUTES=20, FILES=... (small ROOT files)

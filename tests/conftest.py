@@ -58,6 +58,11 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     return report
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow tests, so that at the end no process works alone."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 class _Downloaded:
     """Files of the package scikit-hep-testdata, fetched when asked for."""
 
