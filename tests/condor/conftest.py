@@ -43,7 +43,7 @@ class Job:
         self.constraint = f"ClusterId == {submitted.cluster()}"
         self.schedd.spool(submitted)
 
-    def wait(self, *states: int, seconds: float = 600) -> Any:
+    def wait(self, *states: int, seconds: float = 1500) -> Any:
         """The job's ad, once it is in one of the states."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

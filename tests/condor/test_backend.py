@@ -34,7 +34,7 @@ data:
 features: {events: [x]}
 model: {name: dense, layers: [4]}
 """
-PATIENCE_S = 600.0
+PATIENCE_S = 1500.0
 """Waits end with what they wait for; only where that never comes they take so long."""
 TRANSFERS = ("shared", "files", "spool")
 HOSTILE = [

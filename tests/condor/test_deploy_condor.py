@@ -83,7 +83,7 @@ class Place:
         deploy = [*environment, sys.executable, "-m", "deploy", *arguments]
         return [str(POOL), "as-user", *deploy] if self._user else deploy
 
-    def deploy(self, *arguments: str, code: int | None = DONE, seconds: float = 600) -> str:
+    def deploy(self, *arguments: str, code: int | None = DONE, seconds: float = 1500) -> str:
         done = subprocess.run(
             self.command(*arguments), cwd=self.path, capture_output=True, text=True, timeout=seconds, check=False
         )
@@ -181,7 +181,7 @@ def test_from_submit_to_gathered_results(
     place.submit("--set", f"preparation.folds={folds}")
     assert "this run exists already" in place.submit("--set", f"preparation.folds={folds}", code=USER_ERROR)
     place.deploy("gather", "r", code=STILL_RUNNING)
-    place.deploy("wait", "r", seconds=900)
+    place.deploy("wait", "r", seconds=1500)
     seen = place.status()
     assert seen["state"] == "done" and seen["note"] == ""
     training = [f"train-fold{fold}" for fold in range(folds)]
@@ -258,7 +258,7 @@ def test_a_search_of_eight_trials(transfer: str, container: str, shared: Path, u
     training = {**CONFIG["training"], "workers": 1}
     (place.path / "c.yaml").write_text(yaml.safe_dump({**CONFIG, "training": training, "tune": search}))
     place.submit("--tune", "--jobs", "2")
-    place.deploy("wait", "r", seconds=900)
+    place.deploy("wait", "r", seconds=1500)
     seen = place.status()
     assert seen["state"] == "done"
     word = "" if transfer == "shared" else "share"
@@ -307,7 +307,7 @@ def test_a_training_that_is_evicted_does_not_start_from_zero(
     assert re.fullmatch(r"\d+ epochs, best val loss 0\.\d{4}", told)
     schedd = htcondor2.Schedd()
     schedd.act(htcondor2.JobAction.Vacate, f"ClusterId == {train[0]['ClusterId']}")
-    place.deploy("wait", "r", seconds=900)
+    place.deploy("wait", "r", seconds=1500)
     (job,) = [each for each in place.status()["jobs"] if each["name"] == "train-fold0"]
     assert any("evicted" in line for line in job["history"]), job
     place.deploy("gather", "r")
@@ -323,7 +323,7 @@ def test_a_training_that_is_evicted_does_not_start_from_zero(
     place.deploy("rm", "r")
 
 
-def wait_for(condition: Any, seconds: float = 600) -> Any:
+def wait_for(condition: Any, seconds: float = 1500) -> Any:
     end = time.monotonic() + seconds
     while not (found := condition()):
         if time.monotonic() > end:

@@ -133,7 +133,7 @@ class Alice:
         return self.core.list_namespaced_pod(NAMESPACE, label_selector=f"job-name={job}").items
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 600) -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = 1500) -> Any:
     end = time.monotonic() + seconds
     while not (found := what()):
         if time.monotonic() > end:

@@ -37,7 +37,7 @@ pytestmark = [
         "NNTRAINER_TEST_IMAGE=docker.io/library/nntrainer:cpu names it",
     ),
 ]
-PATIENCE_S = 600.0
+PATIENCE_S = 1500.0
 CONFIG = """\
 name: small
 data:
