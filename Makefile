@@ -2,8 +2,6 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 BIN := .venv/bin
-# Modules are compiled once and not at each start, as some machines would have it.
-export PYTHONDONTWRITEBYTECODE :=
 DEMO := demo
 EVENTS ?= 60000
 

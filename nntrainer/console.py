@@ -40,14 +40,15 @@ def duration(seconds: float) -> str:
 
 
 def print_times(stages: Iterable[tuple[str, float]]) -> None:
-    """Print in one line where the time went: of each stage, those of the same name together, if there are several."""
+    """Print in one line where the time went: of each stage that took any; those of the same name together."""
     from rich.console import Console
     from rich.text import Text
 
     times: dict[str, float] = {}
     for name, seconds in stages:
-        times[name] = times.get(name, 0.0) + seconds
-    if len(times) > 1:
+        if seconds:
+            times[name] = times.get(name, 0.0) + seconds
+    if times:
         each = ", ".join(f"{name} {duration(seconds)}" for name, seconds in times.items())
         Console().print(Text(f"time: {each}; {duration(sum(times.values()))} together"), soft_wrap=True)
 

@@ -194,7 +194,8 @@ def test_status_shows_the_stages(root: Path) -> None:
     )
     assert ended(run) == "failed"
     shown = deploy("status", run.path)
-    convert, train = (line for line in shown.stdout.splitlines() if "convert" in line or "train " in line)
+    convert, train = (line for line in shown.stdout.splitlines() if "│ convert" in line or "│ train " in line)
+    assert "time: convert 1.2 s; 1.2 s together" in shown.stdout
     assert "1.2 s" in convert and "[bold]5 events" in convert
     assert "failed" in train  # the job had no time to say so
     assert "exit code 1" in shown.stdout and "the reason" in shown.stderr

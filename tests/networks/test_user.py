@@ -21,6 +21,8 @@ from nntrainer.networks.inputs import fit_scaling
 from nntrainer.networks.model import build_model, check_model, load_model
 from nntrainer.networks.user_layers import LAYERS
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[2]
 JETS = [
     {"layer": "Dense", "units": 8, "activation": "gelu", "name": "jet", "from": "jets"},
@@ -31,8 +33,6 @@ JETS = [
 ]
 CODE = """\
 import keras
-
-pytestmark = pytest.mark.slow
 
 @keras.saving.register_keras_serializable("mine")
 class Double(keras.layers.Layer):

@@ -18,6 +18,8 @@ from nntrainer.files import sha256
 from nntrainer.report.page import comparison, page, report
 from nntrainer.report.read import read_run
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -118,8 +120,6 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 sys.argv = ["nntrainer", "report", {str(rich_run)!r}, "-o", {str(tmp_path / "p.html")!r}]
 from nntrainer.cli import main
-
-pytestmark = pytest.mark.slow
 main()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

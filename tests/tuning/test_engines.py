@@ -17,6 +17,8 @@ from nntrainer.errors import MissingDependencyError
 from nntrainer.tuning.engine import Engine, Share, TuningError, open_engine
 from nntrainer.tuning.optuna_engine import importances
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Config]
 REPOSITORY = Path(__file__).parents[2]
 ENGINES = ("optuna", "hyperopt")
@@ -25,8 +27,6 @@ import sys, time
 from pathlib import Path
 from nntrainer.config import load_config
 from nntrainer.tuning.engine import open_engine
-
-pytestmark = pytest.mark.slow
 config = load_config(sys.argv[1], environment={})
 engine = open_engine(config, config.tune, Path(sys.argv[2]))
 Path(sys.argv[3]).touch()
