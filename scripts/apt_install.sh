@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that are missing. Several set-ups may ask at the same time: one waits for the other.
-#   scripts/apt_install.sh PACKAGE...
+#   scripts/apt_install.sh [COMMAND:]PACKAGE...     a package is not missing where there is its command, wherever it is from
 set -euo pipefail
 missing=()
-for package in "$@"; do
+for each in "$@"; do
+  package=${each#*:}
+  [ "$package" = "$each" ] || ! command -v "${each%:*}" >/dev/null || continue
   [ "$(dpkg-query --show --showformat '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
