@@ -16,6 +16,8 @@ from nntrainer.errors import ConfigError
 from nntrainer.files import sha256
 from nntrainer.pipeline import run, run_parts
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """\
 name: small
 data:

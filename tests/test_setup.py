@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[1]
 UV = re.compile(r"^export (\w+)=(.*)$", re.MULTILINE)
 

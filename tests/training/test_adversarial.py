@@ -251,7 +251,7 @@ def test_dependence_in_the_metrics(curve: tuple[Config, RunDir, dict[str, Any]],
         found = scores(config, RunDir(run.path / "trade-off/strength_0"), dataset)
         target, weight = dataset.column("label") == 0, reporting_weights(config, dataset)
         given = (dataset, target, found.test[:, 0], weight)
-        metrics = measure_dependence(config, *given, lambda figure, name: figures.__setitem__(name, figure))
+        metrics = measure_dependence(config, *given, lambda name, plot, *args: figures.update({name: plot(*args)}))
     assert set(metrics) == {"mass", "generator"} and metrics["mass"]["unit"] == "GeV"
     assert set(figures) == {f"dependence_{n}_{what}" for n in metrics for what in ("shapes", "efficiency")}
     mass, label = metrics["mass"], metrics["generator"]
@@ -403,7 +403,8 @@ def test_robust_training_keeps_twice_the_accuracy(make: Made, tmp_path: Path) ->
         train(config, run)
         with open_dataset(config) as dataset:
             label, weight = dataset.column("label").astype(int), reporting_weights(config, dataset)
-            found[name] = measure_robustness(config, run, dataset, label, weight, lambda f, n: figures.append(f))
+            shown = (config, run, dataset, label, weight)
+            found[name] = measure_robustness(*shown, lambda name, plot, *args: figures.append(plot(*args)))
     plain, robust = found["plain"], found["robust"]
     assert plain["epsilon"] == [0.0, epsilon] and 2000 < plain["events"] <= 3000
     assert plain["fgsm"]["balanced_accuracy"][0] > 0.87 and robust["fgsm"]["balanced_accuracy"][0] > 0.8
