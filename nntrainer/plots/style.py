@@ -265,7 +265,6 @@ def make_room(axes: Axes, low: float, high: float, box: AnchoredOffsetbox, **leg
         box: the label.
         **legend: options of the legend.
     """
-    figure: Any = axes.figure
     handles, names = axes.get_legend_handles_labels()
     handles, names = legend.pop("handles", handles), legend.pop("labels", names)
     axes.set_ylim(low, high)
@@ -273,7 +272,7 @@ def make_room(axes: Axes, low: float, high: float, box: AnchoredOffsetbox, **leg
     def place(columns: int) -> tuple[Any, Any]:
         inset = axes.legend(handles, names, loc="upper right", ncols=columns, **legend)
         inset.set_in_layout(False)  # a wide one must not squeeze the frame
-        figure.get_layout_engine().execute(figure)  # the frame's size; a whole drawing is not needed for it
+        # The frame is a little smaller here than it will be: there is room enough, and no need to lay it out twice.
         return inset, inset.get_window_extent().transformed(axes.transAxes.inverted())
 
     inset, names_box = place(2 if len(names) > 6 else 1)
