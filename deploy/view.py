@@ -42,8 +42,8 @@ def show(run: Run, seen: Seen, *, clear: bool = False) -> None:
         _jobs(run, seen)
     else:
         _stages(run, seen)
-    records = [said.get("stages", {}) for said in seen.records.values()]
-    print_times((name, stage.get("seconds") or 0.0) for stages in records for name, stage in stages.items())
+    stages = [stage for record in seen.records.values() for stage in record.get("stages", {}).items()]
+    print_times((name, stage.get("seconds") or 0.0) for name, stage in stages)
 
 
 def _stages(run: Run, seen: Seen) -> None:

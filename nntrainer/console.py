@@ -49,8 +49,8 @@ def print_times(stages: Iterable[tuple[str, float]]) -> None:
         if seconds:
             times[name] = times.get(name, 0.0) + seconds
     if times:
-        each = ", ".join(f"{name} {duration(seconds)}" for name, seconds in times.items())
-        Console().print(Text(f"time: {each}; {duration(sum(times.values()))} together"), soft_wrap=True)
+        by_stage = ", ".join(f"{name} {duration(seconds)}" for name, seconds in times.items())
+        Console().print(Text(f"time: {by_stage}; {duration(sum(times.values()))} together"), soft_wrap=True)
 
 
 def starting(candidates: Iterable[tuple[str, str]], incomplete: str) -> list[tuple[str, str]]:

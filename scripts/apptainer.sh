@@ -15,7 +15,7 @@ mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Pa
 key=$(sha256sum "$0" | cut -c1-16)
 root=${XDG_CACHE_HOME:-$HOME/.cache}/nntrainer/apptainer/$key
 if [ ! -d "$root" ]; then
-  command -v mmdebstrap >/dev/null || "$(dirname "$0")/apt_install.sh" mmdebstrap
+  "$(dirname "$0")/apt_install.sh" mmdebstrap:mmdebstrap
   echo "Fetching Apptainer from this machine's Debian mirror (half a minute, once; kept in $root)" >&2
   mkdir -p "$(dirname "$root")"
   part=$(mktemp -d "$root.XXXX")

@@ -13,7 +13,7 @@ fail() { echo "base image: $image can neither be found nor pulled, and $*" >&2; 
 mapfile -t sources < <(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' 'Component: main' 2>/dev/null \
   | grep -E ' bookworm(-updates|-security)?$' | sort -u | awk '{print "deb " $1 " " $2 " main"}')
 [ "${#sources[@]}" -gt 0 ] || fail "this machine is no Debian 12, whose mirror could be used; load one with '$engine load'"
-command -v mmdebstrap >/dev/null || "$(dirname "$0")/apt_install.sh" mmdebstrap
+"$(dirname "$0")/apt_install.sh" mmdebstrap:mmdebstrap
 echo "Making $image from this machine's Debian mirror" >&2
 # As in Debian's own slim image: no documentation, no translations, no package lists.
 options=(--dpkgopt='path-include=/usr/share/doc/*/copyright')

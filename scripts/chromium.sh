@@ -9,7 +9,5 @@ there && exit 0
 command -v apt-get >/dev/null && [ "$(id -u)" = 0 ] \
   || { echo "no Chromium here: install the package chromium of your distribution" >&2; exit 1; }
 # Without fonts a page has only boxes.
-(timeout 300 apt-get update -qq \
-  && DEBIAN_FRONTEND=noninteractive timeout 600 apt-get install -y -qq --no-install-recommends chromium \
-    fonts-dejavu-core fonts-liberation) </dev/null >&2
+timeout 900 "$(dirname "$0")/apt_install.sh" chromium fonts-dejavu-core fonts-liberation >&2
 there

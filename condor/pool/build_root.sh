@@ -6,7 +6,7 @@ set -euo pipefail
 key=$({ cat "$0"; dpkg --print-architecture; } | sha256sum | cut -c1-16)
 root=${XDG_CACHE_HOME:-$HOME/.cache}/nntrainer/condor-root/$key
 if [ ! -d "$root" ]; then
-  command -v mmdebstrap >/dev/null || "$(dirname "$0")/../../scripts/apt_install.sh" mmdebstrap
+  "$(dirname "$0")/../../scripts/apt_install.sh" mmdebstrap:mmdebstrap
   # shellcheck disable=SC2016  # the names are apt's
   # The mirror that this machine itself uses for Debian, from either of apt's two formats.
   mirror=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |

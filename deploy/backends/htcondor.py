@@ -123,7 +123,7 @@ class HTCondorBackend:
         seen = [self._seen(batch, job.name, nodes.get(node(job.name)), dag) for job in batch.jobs]
         if not self._over(dag) and not any(each.state in UNDER_WAY[1:] for each in seen):
             # DAGMan submits what failed once more, or is about to end: the run has not ended yet, and so have its jobs.
-            seen = [_undecided(each) if each.state == "failed" else each for each in seen]
+            seen = [_undecided(job) if job.state == "failed" else job for job in seen]
         return [self._waiting(batch, each, seen, dag) for each in seen]
 
     def _seen(self, batch: Batch, name: str, job: Submitted | None, dag: Submitted | None) -> JobSeen:

@@ -34,11 +34,7 @@ until_true() {  # SECONDS COMMAND...: as long as the cluster lives
 start() {
   as_root start
   if up; then usage; return; fi
-  local missing=()
-  for tool in curl openssl gcc:build-essential make:build-essential dpkg-source:build-essential; do
-    command -v "${tool%:*}" >/dev/null || missing+=("${tool#*:}")
-  done
-  [ ${#missing[@]} = 0 ] || "$here/../../scripts/apt_install.sh" "${missing[@]}"
+  "$here/../../scripts/apt_install.sh" curl:curl openssl:openssl {gcc,make,dpkg-source}:build-essential
   local binaries
   binaries=$("$here/binaries.sh")
   remove

@@ -134,7 +134,7 @@ def print_results(result: RunResult) -> None:
         for each in result.stages
     ]
     print_table(f"Run {result.run.path}", ["stage", "state", ">time", "result", "files"], rows)
-    print_times((each.name, each.seconds) for each in result.stages if not each.skipped)
+    print_times((stage.name, stage.seconds) for stage in result.stages if not stage.skipped)
 
 
 def _files(outputs: tuple[str, ...]) -> str:

@@ -124,7 +124,7 @@ def discriminants(
         histograms = {each: histogram(values[label == c], weight[label == c], edges) for c, each in enumerate(labels)}
         shapes = {each: one.normalised() for each, one in histograms.items()}
         title = plots.discriminant_name(name, fractions)
-        drawn = {each: one for each, one in shapes.items() if one is not None}
+        drawn = {class_name: shape for class_name, shape in shapes.items() if shape is not None}
         draw(f"discriminant_{name}", plots.shapes, drawn, title)
         scan = metrics.threshold_scan(
             target,
